@@ -1,0 +1,191 @@
+/*
+ * The one list of driver calls and error codes.
+ *
+ * Everything that knows a driver call is expanded from here: the typed call and its dispatch
+ * (core/calls.c), the names and argument kinds that Python sees (xdiag/native.py), and the error
+ * names.  Adding a call is adding one line.
+ *
+ *   CALLn(Name, hip symbols, cuda symbols, RESULT, argument kinds...)
+ *
+ * Name     the platform's name without its prefix; patterns use it ("StreamGetFlags").
+ * symbols  what to look up, in order, separated by '|'; "" where the platform has no such call.
+ * RESULT   STATUS: an error code of the platform.  DEVICE_OR_MINUS_ONE: a device ordinal, -1 for a
+ *          handle that is not valid.
+ * kinds    see XDIAG_KINDS.  A kind that a pattern writes out is an input; the others are filled
+ *          in by the executor.
+ *
+ * hipGetDeviceProperties: since HIP 6.0 the header maps this name to ...R0600, with a larger
+ * struct (hip_runtime_api.h, "hipGetDevicePropertiesR0600"); code that looks symbols up by name
+ * has to ask for the new one first.
+ */
+#ifndef XDIAG_CALLS_H
+#define XDIAG_CALLS_H
+
+/* KIND(name, C type, how the executor treats it): IN is written out in a pattern, OUT is stored
+ * for the pattern to name, FIXED is supplied by the executor. */
+#define XDIAG_KINDS(KIND)                                                                          \
+    KIND(STREAM, void *, IN)                                                                       \
+    KIND(EVENT, void *, IN)                                                                        \
+    KIND(CONTEXT, void *, IN)                                                                      \
+    KIND(GRAPH, void *, IN)                                                                        \
+    KIND(POINTER, void *, IN)                                                                      \
+    KIND(DEVICE, int, IN)                                                                          \
+    KIND(I32, int32_t, IN)                                                                         \
+    KIND(U32, uint32_t, IN)                                                                        \
+    KIND(SIZE, size_t, IN)                                                                         \
+    KIND(NEW_STREAM, void **, OUT)                                                                 \
+    KIND(NEW_EVENT, void **, OUT)                                                                  \
+    KIND(NEW_CONTEXT, void **, OUT)                                                                \
+    KIND(NEW_GRAPH, void **, OUT)                                                                  \
+    KIND(NEW_POINTER, void **, OUT)                                                                \
+    KIND(OUT_DEVICE, int *, OUT)                                                                   \
+    KIND(OUT_I32, int32_t *, OUT)                                                                  \
+    KIND(OUT_U32, uint32_t *, OUT)                                                                 \
+    KIND(OUT_U64, uint64_t *, OUT)                                                                 \
+    KIND(OUT_SIZE, size_t *, OUT)                                                                  \
+    KIND(OUT_POINTER, void **, OUT)                                                                \
+    KIND(BUFFER, void *, FIXED)                                                                    \
+    KIND(CALLBACK, void *, FIXED)                                                                  \
+    KIND(NONE, void *, FIXED)                                                                      \
+    KIND(ZERO, uint32_t, FIXED)
+
+/* clang-format off */
+#define XDIAG_CALLS(CALL0, CALL1, CALL2, CALL3, CALL4, CALL5, CALL6)                                                    \
+    /* start-up and version */                                                                                          \
+    CALL1(Init, "hipInit", "cuInit", STATUS, U32)                                                                       \
+    CALL1(DriverGetVersion, "hipDriverGetVersion", "cuDriverGetVersion", STATUS, OUT_I32)                               \
+    CALL1(RuntimeGetVersion, "hipRuntimeGetVersion", "", STATUS, OUT_I32)                                               \
+    CALL0(GetLastError, "hipGetLastError", "", STATUS)                                                                  \
+    CALL0(PeekAtLastError, "hipPeekAtLastError", "", STATUS)                                                            \
+    /* devices */                                                                                                       \
+    CALL1(GetDeviceCount, "hipGetDeviceCount", "cuDeviceGetCount", STATUS, OUT_I32)                                     \
+    CALL1(GetDevice, "hipGetDevice", "", STATUS, OUT_DEVICE)                                                            \
+    CALL1(SetDevice, "hipSetDevice", "", STATUS, DEVICE)                                                                \
+    CALL2(DeviceGet, "hipDeviceGet", "cuDeviceGet", STATUS, OUT_DEVICE, I32)                                            \
+    CALL2(GetDeviceProperties, "hipGetDevicePropertiesR0600|hipGetDeviceProperties", "", STATUS, BUFFER, DEVICE)        \
+    CALL0(DeviceSynchronize, "hipDeviceSynchronize", "cuCtxSynchronize", STATUS)                                        \
+    CALL0(DeviceReset, "hipDeviceReset", "", STATUS)                                                                    \
+    /* contexts */                                                                                                      \
+    CALL1(CtxGetCurrent, "hipCtxGetCurrent", "cuCtxGetCurrent", STATUS, NEW_CONTEXT)                                    \
+    CALL1(CtxSetCurrent, "hipCtxSetCurrent", "cuCtxSetCurrent", STATUS, CONTEXT)                                        \
+    CALL1(CtxGetDevice, "hipCtxGetDevice", "cuCtxGetDevice", STATUS, OUT_DEVICE)                                        \
+    CALL1(CtxPushCurrent, "hipCtxPushCurrent", "cuCtxPushCurrent_v2", STATUS, CONTEXT)                                  \
+    CALL1(CtxPopCurrent, "hipCtxPopCurrent", "cuCtxPopCurrent_v2", STATUS, NEW_CONTEXT)                                 \
+    CALL3(CtxCreate, "hipCtxCreate", "cuCtxCreate_v2", STATUS, NEW_CONTEXT, U32, DEVICE)                                \
+    CALL1(CtxDestroy, "hipCtxDestroy", "cuCtxDestroy_v2", STATUS, CONTEXT)                                              \
+    CALL2(DevicePrimaryCtxRetain, "hipDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRetain", STATUS, NEW_CONTEXT, DEVICE) \
+    CALL1(DevicePrimaryCtxRelease, "hipDevicePrimaryCtxRelease", "cuDevicePrimaryCtxRelease_v2", STATUS, DEVICE)        \
+    CALL3(DevicePrimaryCtxGetState, "hipDevicePrimaryCtxGetState", "cuDevicePrimaryCtxGetState", STATUS, DEVICE, OUT_U32, OUT_I32) \
+    /* streams */                                                                                                       \
+    CALL1(StreamCreate, "hipStreamCreate", "", STATUS, NEW_STREAM)                                                      \
+    CALL2(StreamCreateWithFlags, "hipStreamCreateWithFlags", "cuStreamCreate", STATUS, NEW_STREAM, U32)                 \
+    CALL3(StreamCreateWithPriority, "hipStreamCreateWithPriority", "cuStreamCreateWithPriority", STATUS, NEW_STREAM, U32, I32) \
+    CALL1(StreamDestroy, "hipStreamDestroy", "cuStreamDestroy_v2", STATUS, STREAM)                                      \
+    CALL2(StreamGetFlags, "hipStreamGetFlags", "cuStreamGetFlags", STATUS, STREAM, OUT_U32)                             \
+    CALL2(StreamGetPriority, "hipStreamGetPriority", "cuStreamGetPriority", STATUS, STREAM, OUT_I32)                    \
+    CALL2(StreamGetDevice, "hipStreamGetDevice", "cuStreamGetDevice", STATUS, STREAM, OUT_DEVICE)                       \
+    CALL2(StreamGetId, "hipStreamGetId", "cuStreamGetId", STATUS, STREAM, OUT_U64)                                      \
+    CALL1(GetStreamDeviceId, "hipGetStreamDeviceId", "", DEVICE_OR_MINUS_ONE, STREAM)                                   \
+    CALL1(StreamQuery, "hipStreamQuery", "cuStreamQuery", STATUS, STREAM)                                               \
+    CALL1(StreamSynchronize, "hipStreamSynchronize", "cuStreamSynchronize", STATUS, STREAM)                             \
+    CALL3(StreamWaitEvent, "hipStreamWaitEvent", "cuStreamWaitEvent", STATUS, STREAM, EVENT, ZERO)                      \
+    CALL4(StreamAddCallback, "hipStreamAddCallback", "cuStreamAddCallback", STATUS, STREAM, CALLBACK, NONE, ZERO)       \
+    /* capture */                                                                                                       \
+    CALL2(StreamIsCapturing, "hipStreamIsCapturing", "cuStreamIsCapturing", STATUS, STREAM, OUT_I32)                    \
+    CALL3(StreamGetCaptureInfo, "hipStreamGetCaptureInfo", "cuStreamGetCaptureInfo", STATUS, STREAM, OUT_I32, OUT_U64)  \
+    CALL6(StreamGetCaptureInfo_v2, "hipStreamGetCaptureInfo_v2", "cuStreamGetCaptureInfo_v2", STATUS, STREAM, OUT_I32, OUT_U64, OUT_POINTER, OUT_POINTER, OUT_SIZE) \
+    CALL2(StreamBeginCapture, "hipStreamBeginCapture", "cuStreamBeginCapture_v2", STATUS, STREAM, I32)                  \
+    CALL2(StreamEndCapture, "hipStreamEndCapture", "cuStreamEndCapture", STATUS, STREAM, NEW_GRAPH)                     \
+    CALL1(GraphDestroy, "hipGraphDestroy", "cuGraphDestroy", STATUS, GRAPH)                                             \
+    /* events */                                                                                                        \
+    CALL1(EventCreate, "hipEventCreate", "", STATUS, NEW_EVENT)                                                         \
+    CALL2(EventCreateWithFlags, "hipEventCreateWithFlags", "cuEventCreate", STATUS, NEW_EVENT, U32)                     \
+    CALL2(EventRecord, "hipEventRecord", "cuEventRecord", STATUS, EVENT, STREAM)                                        \
+    CALL1(EventQuery, "hipEventQuery", "cuEventQuery", STATUS, EVENT)                                                   \
+    CALL1(EventSynchronize, "hipEventSynchronize", "cuEventSynchronize", STATUS, EVENT)                                 \
+    CALL1(EventDestroy, "hipEventDestroy", "cuEventDestroy_v2", STATUS, EVENT)                                          \
+    /* memory */                                                                                                        \
+    CALL2(Malloc, "hipMalloc", "cuMemAlloc_v2", STATUS, NEW_POINTER, SIZE)                                              \
+    CALL1(Free, "hipFree", "cuMemFree_v2", STATUS, POINTER)                                                             \
+    CALL5(MemcpyAsync, "hipMemcpyAsync", "", STATUS, POINTER, POINTER, SIZE, I32, STREAM)                               \
+    CALL4(MemsetAsync, "hipMemsetAsync", "", STATUS, POINTER, I32, SIZE, STREAM)
+/* clang-format on */
+
+/* ERROR(code, name, what it means) for HIP; hip_runtime_api.h, enum hipError_t. */
+#define XDIAG_HIP_ERRORS(ERROR)                                                                    \
+    ERROR(0, hipSuccess, "no error")                                                               \
+    ERROR(1, hipErrorInvalidValue, "invalid argument")                                             \
+    ERROR(2, hipErrorOutOfMemory, "out of memory")                                                 \
+    ERROR(3, hipErrorNotInitialized, "initialization error")                                       \
+    ERROR(4, hipErrorDeinitialized, "driver shutting down")                                        \
+    ERROR(5, hipErrorProfilerDisabled, "profiler disabled")                                        \
+    ERROR(6, hipErrorProfilerNotInitialized, "profiler not initialized")                           \
+    ERROR(7, hipErrorProfilerAlreadyStarted, "profiler already started")                           \
+    ERROR(8, hipErrorProfilerAlreadyStopped, "profiler already stopped")                           \
+    ERROR(9, hipErrorInvalidConfiguration, "invalid configuration")                                \
+    ERROR(12, hipErrorInvalidPitchValue, "invalid pitch")                                          \
+    ERROR(13, hipErrorInvalidSymbol, "invalid device symbol")                                      \
+    ERROR(17, hipErrorInvalidDevicePointer, "invalid device pointer")                              \
+    ERROR(21, hipErrorInvalidMemcpyDirection, "invalid copy direction")                            \
+    ERROR(35, hipErrorInsufficientDriver, "driver is older than the runtime")                      \
+    ERROR(52, hipErrorMissingConfiguration, "call was not configured")                             \
+    ERROR(53, hipErrorPriorLaunchFailure, "an earlier launch failed")                              \
+    ERROR(98, hipErrorInvalidDeviceFunction, "invalid device function")                            \
+    ERROR(100, hipErrorNoDevice, "no device found")                                                \
+    ERROR(101, hipErrorInvalidDevice, "invalid device ordinal")                                    \
+    ERROR(200, hipErrorInvalidImage, "invalid device image")                                       \
+    ERROR(201, hipErrorInvalidContext, "invalid device context")                                   \
+    ERROR(202, hipErrorContextAlreadyCurrent, "context is already current")                        \
+    ERROR(205, hipErrorMapFailed, "mapping failed")                                                \
+    ERROR(206, hipErrorUnmapFailed, "unmapping failed")                                            \
+    ERROR(207, hipErrorArrayIsMapped, "array is mapped")                                           \
+    ERROR(208, hipErrorAlreadyMapped, "already mapped")                                            \
+    ERROR(209, hipErrorNoBinaryForGpu, "no code for this device")                                  \
+    ERROR(210, hipErrorAlreadyAcquired, "already acquired")                                        \
+    ERROR(211, hipErrorNotMapped, "not mapped")                                                    \
+    ERROR(212, hipErrorNotMappedAsArray, "not mapped as an array")                                 \
+    ERROR(213, hipErrorNotMappedAsPointer, "not mapped as a pointer")                              \
+    ERROR(214, hipErrorECCNotCorrectable, "uncorrectable memory error")                            \
+    ERROR(215, hipErrorUnsupportedLimit, "limit is not supported")                                 \
+    ERROR(216, hipErrorContextAlreadyInUse, "context is in use by another thread")                 \
+    ERROR(217, hipErrorPeerAccessUnsupported, "peer access is not supported")                      \
+    ERROR(218, hipErrorInvalidKernelFile, "invalid kernel file")                                   \
+    ERROR(219, hipErrorInvalidGraphicsContext, "invalid graphics context")                         \
+    ERROR(300, hipErrorInvalidSource, "invalid source")                                            \
+    ERROR(301, hipErrorFileNotFound, "file not found")                                             \
+    ERROR(302, hipErrorSharedObjectSymbolNotFound, "symbol of a shared object not found")          \
+    ERROR(303, hipErrorSharedObjectInitFailed, "shared object failed to initialise")               \
+    ERROR(304, hipErrorOperatingSystem, "operating system call failed")                            \
+    ERROR(400, hipErrorInvalidHandle, "invalid resource handle")                                   \
+    ERROR(401, hipErrorIllegalState, "operation not allowed in this state")                        \
+    ERROR(500, hipErrorNotFound, "named symbol not found")                                         \
+    ERROR(600, hipErrorNotReady, "device not ready")                                               \
+    ERROR(700, hipErrorIllegalAddress, "illegal memory access")                                    \
+    ERROR(701, hipErrorLaunchOutOfResources, "too many resources for a launch")                    \
+    ERROR(702, hipErrorLaunchTimeOut, "launch timed out")                                          \
+    ERROR(704, hipErrorPeerAccessAlreadyEnabled, "peer access is already enabled")                 \
+    ERROR(705, hipErrorPeerAccessNotEnabled, "peer access is not enabled")                         \
+    ERROR(708, hipErrorSetOnActiveProcess, "not possible while the process is active")             \
+    ERROR(709, hipErrorContextIsDestroyed, "context is destroyed")                                 \
+    ERROR(710, hipErrorAssert, "device-side assert")                                               \
+    ERROR(712, hipErrorHostMemoryAlreadyRegistered, "host memory is already registered")           \
+    ERROR(713, hipErrorHostMemoryNotRegistered, "host memory is not registered")                   \
+    ERROR(719, hipErrorLaunchFailure, "launch failed")                                             \
+    ERROR(720, hipErrorCooperativeLaunchTooLarge, "cooperative launch is too large")               \
+    ERROR(801, hipErrorNotSupported, "operation not supported")                                    \
+    ERROR(900, hipErrorStreamCaptureUnsupported, "not permitted while a stream is capturing")      \
+    ERROR(901, hipErrorStreamCaptureInvalidated, "capture failed earlier")                         \
+    ERROR(902, hipErrorStreamCaptureMerge, "captures would be merged")                             \
+    ERROR(903, hipErrorStreamCaptureUnmatched, "capture was not begun on this stream")             \
+    ERROR(904, hipErrorStreamCaptureUnjoined, "a forked stream was not joined to the capture")     \
+    ERROR(905, hipErrorStreamCaptureIsolation, "dependency would cross the capture's boundary")    \
+    ERROR(906, hipErrorStreamCaptureImplicit, "would depend on the capturing legacy stream")       \
+    ERROR(907, hipErrorCapturedEvent, "event was last recorded in a capturing stream")             \
+    ERROR(908, hipErrorStreamCaptureWrongThread, "capture was begun by another thread")            \
+    ERROR(910, hipErrorGraphExecUpdateFailure, "graph update failed")                              \
+    ERROR(999, hipErrorUnknown, "unknown error")                                                   \
+    ERROR(1052, hipErrorRuntimeMemory, "runtime memory call failed")                               \
+    ERROR(1053, hipErrorRuntimeOther, "runtime call other than memory failed")                     \
+    ERROR(1054, hipErrorTbd, "not decided yet")
+
+#endif

@@ -1,0 +1,151 @@
+"""The catalogue of consumers: what "use a stream" means.
+
+A consumer turns ``user: use(RUNTIME, HANDLE)`` into the calls that it makes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdiag.model import Consumer, NotApplicable, Step, parse_step
+
+#: hipStreamCaptureModeRelaxed: no other thread is disturbed by the capture.
+_RELAXED = 2
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A use step's parts, and short-hands to write steps for it."""
+
+    step: Step
+
+    @property
+    def user(self) -> str:
+        return " & ".join(self.step.actors)
+
+    def line(self, text: str, *, independent: bool = False, trusting: bool = False) -> Step:
+        """A step by the user, on the runtime of use; ``{s}`` stands for the handle."""
+        runtime, handle = self.step.args[0], self.step.args[1]
+        text = text.format(user=self.user, R=runtime, s=handle)
+        parsed = parse_step(text if ":" in text else f"{self.user}: {text}")
+        return Step(
+            actors=parsed.actors,
+            verb=parsed.verb,
+            args=parsed.args,
+            runtime=parsed.runtime,
+            result=parsed.result,
+            repeat=parsed.repeat,
+            tolerated=parsed.tolerated,
+            phase="use",
+            independent=independent,
+            trusting=trusting,
+        )
+
+
+def _driver(step: Step) -> tuple[Step, ...] | NotApplicable:
+    """Every stream call in turn, the safe questions first.
+
+    hipStreamGetCaptureInfo_v2 and hipGetStreamDeviceId answer for a bad handle on every version
+    without following it (measured on 5.2.3, 5.7.1, 6.4.3 and 7.2.4), so they are asked first.
+    The memory calls follow any handle on HIP 6.2 and older: they are asked only of a handle that
+    nothing has refused.
+    """
+    use = _Use(step)
+    alone = len(step.actors) == 1
+    steps = [
+        use.line("{R}.StreamGetCaptureInfo_v2({s})", independent=True),
+        use.line("{R}.GetStreamDeviceId({s})", independent=True),
+        use.line("{R}.StreamGetDevice({s})", independent=True),
+        use.line("{R}.StreamGetFlags({s})", independent=True),
+        use.line("{R}.StreamGetPriority({s})", independent=True),
+        use.line("{R}.StreamQuery({s})", independent=True),
+        use.line("{R}.StreamSynchronize({s})", independent=True),
+        use.line("event = {R}.EventCreateWithFlags(0)"),
+        use.line("{R}.StreamWaitEvent({s}, event)", independent=True),
+        use.line("{R}.StreamAddCallback({s})", independent=True),
+        use.line("{R}.StreamIsCapturing({s})", independent=True),
+    ]
+    if alone:
+        # One capture per stream: two threads that capture one stream at once are told 900, rightly.
+        steps += [
+            use.line(f"{{R}}.StreamBeginCapture({{s}}, {_RELAXED})", independent=True),
+            use.line("graph = {R}.StreamEndCapture({s})", independent=True, trusting=True),
+        ]
+    steps += [
+        use.line("{R}.EventRecord(event, {s})", independent=True),
+        use.line("{R}.EventSynchronize(event)", independent=True),
+        use.line("memory = {R}.Malloc(4096)"),
+        use.line("{R}.MemsetAsync(memory, 90, 4096, {s})", independent=True, trusting=True),
+        use.line(
+            f"{{R}}.MemcpyAsync(memory, memory, 0, {_DEVICE_TO_DEVICE}, {{s}})",
+            independent=True,
+            trusting=True,
+        ),
+    ]
+    if alone:
+        # Last, since a stream can be destroyed only once.
+        steps.append(use.line("{R}.StreamDestroy({s})", independent=True))
+    return tuple(steps)
+
+
+#: hipMemcpyDeviceToDevice
+_DEVICE_TO_DEVICE = 3
+
+#: hipEventBlockingSync | hipEventDisableTiming, as XSched's event pool makes its events.
+_XSCHED_EVENT = 3
+
+
+def _replay(step: Step) -> tuple[Step, ...] | NotApplicable:
+    """XSched's HipQueue constructor and its queue's start, call by call.
+
+    Source: XpuOS/xsched, platforms/hip/hal/src/hip_queue.cpp (the constructor's order: 18, 23,
+    27, 32, 35; OnXQueueCreate on the queue's own thread) and hip_command.cpp (LaunchWrapper).
+    The real library exits the process at the first call that fails; here it is the last step.
+    """
+    use = _Use(step)
+    if step.args[1] == "NULL":
+        return NotApplicable(
+            reason="XSched takes no default stream: HipQueueCreate(NULL) returns 5 before any call"
+        )
+    alone = len(step.actors) == 1
+    lazily = "lazy" in step.args[2:]
+    take_context = use.line("context = {R}.CtxGetCurrent()")
+    create = [
+        use.line("device = {R}.CtxGetDevice()"),
+        use.line("{R}.RuntimeGetVersion()"),
+        use.line("{R}.GetDeviceProperties(device)"),
+        use.line("{R}.StreamGetFlags({s})"),
+        use.line("{R}.StreamSynchronize({s})"),
+    ]
+    if not lazily:
+        create.insert(0, take_context)
+    if not alone:
+        # Two constructors at once on one stream; a queue of each would need a thread of each.
+        return tuple(create)
+    start = [
+        use.line("queue = native_thread()"),
+        *([use.line("queue: context = {R}.CtxGetCurrent()")] if lazily else []),
+        use.line("queue: {R}.CtxSetCurrent(context)"),
+        use.line(f"queue: event = {{R}}.EventCreateWithFlags({_XSCHED_EVENT})"),
+        use.line("queue: {R}.EventRecord(event, {s})"),
+        use.line("queue: {R}.EventSynchronize(event)"),
+        use.line("queue: {R}.StreamSynchronize({s})"),
+        use.line("queue: end()"),
+    ]
+    return (*create, *start)
+
+
+CONSUMERS: tuple[Consumer, ...] = (
+    Consumer(
+        id="driver",
+        title="every stream call of the driver API in turn",
+        does="Asks each call by itself, so that the trace shows which calls check the handle.",
+        expand=_driver,
+    ),
+    Consumer(
+        id="replay",
+        title="the call order of XSched's HipQueue, without its exit",
+        does="Stops at the call at which XSched's HAL would have ended the process.",
+        expand=_replay,
+    ),
+)

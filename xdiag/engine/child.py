@@ -1,0 +1,341 @@
+"""Tells a cell's story in this process: one step at a time, each reported before and after.
+
+Runs in a forked child that has never loaded a GPU library before.  Whatever the runtime does to
+the process happens here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from xdiag import native, platforms
+from xdiag.engine.messages import (
+    ActorDied,
+    Begin,
+    CannotTell,
+    ChildMessage,
+    Finished,
+    Opened,
+    Paths,
+    Seen,
+)
+from xdiag.model import Cell, Step, StepRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+#: hipErrorNotReady: an answer about unfinished work, not a failure.
+NOT_READY = 600
+
+_MASK = 0xFFFFFFFFFFFFFFFF
+
+
+class _PythonThread:
+    """A threading.Thread that carries out requests, as a user's worker would."""
+
+    def __init__(self, name: str) -> None:
+        self._requests: queue.SimpleQueue[native.Request | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while (request := self._requests.get()) is not None:
+            request.execute()
+            self._done.put(None)
+
+    def post(self, request: native.Request) -> None:
+        self._requests.put(request)
+
+    def wait(self, request: native.Request) -> None:
+        del request
+        self._done.get()
+
+    def end(self) -> None:
+        self._requests.put(None)
+        self._thread.join()
+
+
+class _NativeActor:
+    """A native thread or a forked child, which the native core serves by its number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def post(self, request: native.Request) -> None:
+        request.raw.actor = self.number
+        request.post()
+
+    def wait(self, request: native.Request) -> None:
+        request.wait()
+
+
+class _MainThread:
+    """The child's own main thread: it acts while the story waits for it."""
+
+    def post(self, request: native.Request) -> None:
+        del request
+
+    def wait(self, request: native.Request) -> None:
+        request.execute()
+
+
+class _Stop(Exception):
+    """The story ends here: a step failed that the rest depends on."""
+
+
+class _CannotGoOn(Exception):
+    """The story makes no sense here, or its process is gone; what there is to say is said."""
+
+
+class StoryTeller:
+    """Interprets the steps of one cell and reports each; see ``tell``."""
+
+    def __init__(
+        self, cell: Cell, platform: str, paths: Paths, report: Callable[[ChildMessage], None]
+    ) -> None:
+        self._cell = cell
+        self._platform = platforms.get(platform)
+        self._paths = paths
+        self._report = report
+        self._calls = native.calls()
+        self._values: dict[str, int] = dict(self._platform.constants)
+        self._runtimes: dict[str, int] = {}
+        self._actors: dict[str, Any] = {"main": _MainThread()}
+        self._numbers = 0
+        self._refused: set[int] = set()
+
+    def tell(self, leave_out: Collection[int] = ()) -> None:
+        """Carry out every step but those left out, up to the first failure that ends the story."""
+        try:
+            for index, step in enumerate(self._cell.steps):
+                if index not in leave_out:
+                    self._step(index, step)
+        except _CannotGoOn:
+            return
+        except _Stop:
+            self._report(Finished())
+        else:
+            self._report(Finished())
+
+    # ---- one step ----
+
+    def _step(self, index: int, step: Step) -> None:
+        if step.trusting and self._handle(step) in self._refused:
+            for actor in step.actors:
+                self._seen(
+                    index, step, actor, state="skipped",
+                    error="this call follows any handle, and the handle was refused before",
+                )
+            return
+        shown = f"{self._platform.prefix}{step.verb}" if step.runtime else step.verb
+        self._report(Begin(step=index, actor=" & ".join(step.actors), call=shown))
+        if step.runtime:
+            self._call(index, step)
+        else:
+            self._action(index, step)
+
+    def _call(self, index: int, step: Step) -> None:
+        call = self._calls[step.verb]
+        inputs = {
+            actor: tuple(self._value(argument, actor) for argument in step.args)
+            for actor in step.actors
+        }
+        requests = {
+            actor: native.Request(
+                native.OP_CALL,
+                runtime=self._runtimes[step.runtime],
+                call=call,
+                inputs=inputs[actor],
+                repeat=step.repeat,
+            )
+            for actor in step.actors
+        }
+        # Posted to all before any is waited for: that is what "at the same moment" means here.
+        # The main thread acts when it is waited for, so it comes first.
+        for actor, request in requests.items():
+            self._actors[actor].post(request)
+        failed = False
+        for actor, request in sorted(requests.items(), key=lambda item: item[0] != "main"):
+            self._actors[actor].wait(request)
+            failed |= self._answer(index, step, actor, request, inputs[actor])
+        if failed and not (step.tolerated or step.independent):
+            raise _Stop
+
+    def _answer(
+        self, index: int, step: Step, actor: str, request: native.Request, inputs: tuple[int, ...]
+    ) -> bool:
+        """Report what a request came to, keep its results; True if it failed."""
+        raw, call = request.raw, request.call
+        assert call is not None
+        handle = None if call.stream_input is None else inputs[call.stream_input]
+        if raw.status == native.DIED:
+            self._died(index, step, actor, request)
+        if raw.status == native.UNSUPPORTED:
+            self._seen(index, step, actor, state="unsupported", request=request, handle=handle,
+                       error="this runtime has no such call")
+            return True
+        if raw.status == native.FAILED:
+            self._seen(index, step, actor, state="failed", request=request, error=request.error)
+            return True
+
+        outputs = request.outputs()
+        if step.result and outputs:
+            self._values[step.result] = outputs[0] & _MASK
+            self._values[f"{step.result}@{actor}"] = outputs[0] & _MASK
+        labels = [step.result or "", *[""] * 6]
+        code = int(raw.result)
+        if call.returns_status:
+            failed = code not in (0, NOT_READY)
+            name = native.errors().get(code, (f"error {code}", ""))[0]
+        else:
+            failed = code < 0
+            name = "not a live stream" if failed else f"device {code}"
+        if failed and handle is not None and (code == self._platform.refusal or code < 0):
+            self._refused.add(handle)
+        self._seen(
+            index, step, actor, state="done", request=request, handle=handle, code=code, name=name,
+            values=() if failed else tuple(zip(labels, outputs, strict=False)),
+        )
+        return failed
+
+    def _died(self, index: int, step: Step, actor: str, request: native.Request) -> None:
+        self._seen(index, step, actor, state="unfinished", request=request,
+                   error="the forked child ended")
+        self._report(ActorDied(step=index, wait_status=int(request.raw.wait_status)))
+        raise _CannotGoOn
+
+    def _seen(
+        self, index: int, step: Step, actor: str, *, request: native.Request | None = None,
+        **fields: Any,
+    ) -> None:
+        prefix = self._platform.prefix if step.runtime else ""
+        if request is not None:
+            raw = request.raw
+            fields.update(pid=int(raw.pid), tid=int(raw.tid), made=int(raw.made))
+            if raw.ended_ns:
+                fields["nanoseconds"] = int(raw.ended_ns - raw.started_ns)
+        record = StepRecord(
+            step=index, actor=actor, call=f"{prefix}{step.verb}", runtime=step.runtime,
+            phase=step.phase, **fields,
+        )
+        self._report(Seen(record=record))
+
+    # ---- values ----
+
+    def _value(self, argument: str | int, actor: str) -> int:
+        if isinstance(argument, int):
+            return argument
+        # Two actors that do one step each have a result of their own by the step's name.
+        return self._values.get(f"{argument}@{actor}", self._values[argument])
+
+    def _handle(self, step: Step) -> int | None:
+        """The stream that a step passes, or that its capture or event belongs to."""
+        call = self._calls[step.verb]
+        place = call.stream_input
+        return None if place is None else self._value(step.args[place], step.actors[0])
+
+    # ---- steps that are no driver calls ----
+
+    def _action(self, index: int, step: Step) -> None:
+        getattr(self, f"_do_{step.verb}")(index, step)
+
+    def _ask(self, index: int, step: Step, request: native.Request) -> native.Request:
+        """Have the step's actor carry out a request; end the story if that failed."""
+        actor = self._actors[step.actors[0]]
+        actor.post(request)
+        actor.wait(request)
+        if request.raw.status == native.DIED:
+            self._died(index, step, step.actors[0], request)
+        if request.raw.status != native.DONE:
+            self._seen(index, step, step.actors[0], state="failed", request=request,
+                       error=request.error)
+            raise _Stop
+        return request
+
+    def _do_open(self, index: int, step: Step) -> None:
+        what = str(step.args[0])
+        way = str(step.args[1]) if len(step.args) > 1 else "local"
+        path = self._paths.first if what == "loaded" else getattr(self._paths, what)
+        number = len(self._runtimes)
+        native.declare_runtime(
+            number, self._platform.id, path, "loaded" if what == "loaded" else way
+        )
+        request = self._ask(index, step, native.Request(native.OP_OPEN, runtime=number))
+        self._runtimes[step.result] = number
+        identity = native.identify(number)
+        if identity is not None:
+            self._report(Opened(runtime=step.result, identity=identity))
+        self._seen(index, step, step.actors[0], state="done", request=request)
+
+    def _do_thread(self, index: int, step: Step) -> None:
+        self._actors[step.result] = _PythonThread(step.result)
+        self._seen(index, step, step.actors[0], state="done", pid=os.getpid(),
+                   tid=threading.get_native_id())
+
+    def _start_native(self, index: int, step: Step, op: int) -> None:
+        self._numbers += 1
+        request = self._ask(index, step, native.Request(op, subject=self._numbers))
+        self._actors[step.result] = _NativeActor(self._numbers)
+        self._seen(index, step, step.actors[0], state="done", request=request)
+
+    def _do_native_thread(self, index: int, step: Step) -> None:
+        self._start_native(index, step, native.OP_THREAD)
+
+    def _do_fork(self, index: int, step: Step) -> None:
+        self._start_native(index, step, native.OP_FORK)
+
+    def _do_end(self, index: int, step: Step) -> None:
+        name = step.actors[0]
+        actor = self._actors.pop(name)
+        if isinstance(actor, _PythonThread):
+            actor.end()
+            self._seen(index, step, name, state="done", pid=os.getpid())
+            return
+        request = native.Request(native.OP_END)
+        actor.post(request)
+        actor.wait(request)
+        self._seen(index, step, name, state="done", request=request)
+
+    def _derive(self, index: int, step: Step, change: Callable[[int], int]) -> None:
+        actor = step.actors[0]
+        value = self._value(step.args[0], actor) & _MASK
+        changed = change(value) & _MASK
+        if step.verb != "same" and changed == value:
+            self._report(
+                CannotTell(
+                    reason=f"the handle {value:#x} fits into 32 bits here, so nothing is lost"
+                )
+            )
+            raise _CannotGoOn
+        self._values[step.result] = changed
+        self._seen(index, step, actor, state="done", values=((step.result, changed),),
+                   pid=os.getpid(), tid=threading.get_native_id())
+
+    def _do_same(self, index: int, step: Step) -> None:
+        self._derive(index, step, lambda value: value)
+
+    def _do_low32(self, index: int, step: Step) -> None:
+        self._derive(index, step, lambda value: value & 0xFFFFFFFF)
+
+    def _do_low32_signed(self, index: int, step: Step) -> None:
+        self._derive(
+            index, step, lambda value: ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+        )
+
+
+def pipe_reporter(fd: int) -> Callable[[ChildMessage], None]:
+    """A reporter that writes each message at once, as one line, into a descriptor."""
+    encode = msgspec.json.Encoder().encode
+
+    def report(message: ChildMessage) -> None:
+        line = encode(message) + b"\n"
+        while line:
+            line = line[os.write(fd, line):]
+
+    return report

@@ -1,0 +1,234 @@
+"""From what was seen of a cell's children to its outcome."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from xdiag import platforms
+from xdiag.engine.messages import (
+    ActorDied,
+    Begin,
+    CannotTell,
+    ChildMessage,
+    Finished,
+    Opened,
+    Seen,
+)
+from xdiag.model import Cell, Outcome, OutcomeKind, StepRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: hipErrorNotReady answers StreamQuery while work is in flight: no failure.
+_NO_FAILURE = (0, 600)
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What was seen of one child."""
+
+    messages: tuple[ChildMessage, ...]
+    wait_status: int
+    #: Why the supervisor killed it, empty if it ended by itself.
+    killed: str
+    output: str
+    seconds: float
+    leave_out: tuple[int, ...] = ()
+
+    def in_flight(self) -> Begin | None:
+        """The step that had begun and not ended, None if there is none."""
+        begun: Begin | None = None
+        for message in self.messages:
+            if isinstance(message, Begin):
+                begun = message
+            elif isinstance(message, Seen) and begun and message.record.step == begun.step:
+                # A step of two actors is seen twice; the second time ends it.
+                if message.record.actor == begun.actor.split(" & ")[-1] or (
+                    " & " not in begun.actor
+                ):
+                    begun = None
+        return begun
+
+    def finished(self) -> bool:
+        """True if the child came to an end of its own story."""
+        return any(isinstance(m, (Finished, CannotTell)) for m in self.messages)
+
+    def died(self) -> int | None:
+        """Wait status of the process that died, the child's or a forked actor's."""
+        for message in self.messages:
+            if isinstance(message, ActorDied):
+                return message.wait_status
+        return self.wait_status if self.wait_status != 0 else None
+
+
+def failed(record: StepRecord) -> bool:
+    """Whether a step failed: an error code, or it could not be done."""
+    if record.state == "done":
+        return record.code is not None and (
+            record.code not in _NO_FAILURE and not record.name.startswith("device ")
+        )
+    return record.state in ("failed", "unfinished")
+
+
+def stumbled_at(cell: Cell, telling: Telling) -> int | None:
+    """The independent question whose asking killed the child, so that the rest can still be asked.
+
+    None if it did not die, died elsewhere, or hung: a hang costs too long to go on.
+    """
+    if telling.killed or telling.died() is None:
+        return None
+    in_flight = telling.in_flight()
+    step = in_flight.step if in_flight else None
+    for message in telling.messages:
+        if isinstance(message, ActorDied):
+            step = message.step
+    return step if step is not None and cell.steps[step].independent else None
+
+
+def _trace(cell: Cell, tellings: Sequence[Telling], prefix: str) -> tuple[StepRecord, ...]:
+    """One record per step and actor: from the last child that did it, or that died of it."""
+    records: dict[tuple[int, str], StepRecord] = {}
+    for telling in tellings:
+        in_flight = telling.in_flight()
+        fresh: dict[tuple[int, str], StepRecord] = {}
+        for message in telling.messages:
+            if isinstance(message, Seen):
+                fresh[message.record.step, message.record.actor] = message.record
+        if in_flight is not None:
+            step = cell.steps[in_flight.step]
+            for actor in step.actors:
+                fresh.setdefault(
+                    (in_flight.step, actor),
+                    StepRecord(
+                        step=in_flight.step, actor=actor, call=in_flight.call, state="unfinished",
+                        phase=step.phase, runtime=step.runtime, error=_how_it_ended(telling),
+                    ),
+                )
+        records.update(fresh)
+    for index, step in enumerate(cell.steps):
+        for actor in step.actors:
+            records.setdefault(
+                (index, actor),
+                StepRecord(
+                    step=index, actor=actor, call=f"{prefix if step.runtime else ''}{step.verb}",
+                    state="unreached", phase=step.phase, runtime=step.runtime,
+                ),
+            )
+    order = {(i, a): n for n, (i, a) in enumerate(
+        (i, a) for i, s in enumerate(cell.steps) for a in s.actors
+    )}
+    return tuple(record for _, record in sorted(records.items(), key=lambda kv: order[kv[0]]))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _how_it_ended(telling: Telling) -> str:
+    if telling.killed == "hang":
+        return f"still in this call after {telling.seconds:.1f} s"
+    if telling.killed:
+        return telling.killed
+    status = telling.died()
+    if status is None:
+        return ""
+    if status == -1:
+        return "the process ended"
+    if os.WIFSIGNALED(status):
+        return f"the process was killed by {_signal_name(os.WTERMSIG(status))}"
+    return f"the process exited with status {os.WEXITSTATUS(status)}"
+
+
+def outcome(cell: Cell, tellings: Sequence[Telling], platform: str) -> Outcome:
+    """The outcome of a cell from all its children, first to last.
+
+    The step named is the first of the use that the platform's refusal came from; if none did, the
+    first that failed.
+    """
+    facts = platforms.get(platform)
+    refusal = facts.refusal
+    trace = _trace(cell, tellings, facts.prefix)
+    runtimes = {
+        message.runtime: message.identity
+        for telling in tellings
+        for message in telling.messages
+        if isinstance(message, Opened)
+    }
+    common = Outcome(
+        kind=OutcomeKind.OK,
+        trace=trace,
+        runtimes=runtimes,
+        seconds=sum(telling.seconds for telling in tellings),
+        processes=len(tellings),
+    )
+    change = msgspec.structs.replace
+
+    for telling in tellings:
+        for message in telling.messages:
+            if isinstance(message, CannotTell):
+                return change(common, kind=OutcomeKind.SKIPPED, reason=message.reason)
+
+    failures = [
+        record for record in trace if failed(record) and not cell.steps[record.step].tolerated
+    ]
+    refusals = [record for record in failures if record.phase == "use" and record.code == refusal]
+    first = next(iter(refusals or failures), None)
+    if first is not None:
+        common = change(
+            common, step=first.step, call=first.call, code=first.code, name=first.name,
+            message=first.error,
+        )
+
+    for telling in tellings:
+        ended = _violent_end(telling)
+        if ended is not None:
+            return change(common, **ended)
+
+    missing = next(
+        (r for r in trace if r.state == "unsupported" and not cell.steps[r.step].independent), None
+    )
+    if missing is not None:
+        return change(
+            common, kind=OutcomeKind.UNSUPPORTED, reason=f"this runtime has no {missing.call}"
+        )
+    if first is not None:
+        return change(common, kind=OutcomeKind.ERROR)
+    return common
+
+
+def _violent_end(telling: Telling) -> dict[str, object] | None:
+    """Fields of the outcome of a child that did not end by itself."""
+    in_flight = telling.in_flight()
+    died_at = in_flight.step if in_flight else None
+    for message in telling.messages:
+        if isinstance(message, ActorDied):
+            died_at = message.step
+    lines = [line for line in telling.output.splitlines() if line.strip()]
+    fields: dict[str, object] = {"died_at": died_at, "message": lines[-1] if lines else ""}
+    if telling.killed == "hang":
+        return {**fields, "kind": OutcomeKind.HANG, "reason": _how_it_ended(telling)}
+    if telling.killed:
+        return {**fields, "kind": OutcomeKind.CRASH, "reason": telling.killed, "signal": "SIGKILL"}
+    status = telling.died()
+    if status is None:
+        # It left with status 0 in the middle of its story: a library called exit(0).
+        if telling.finished():
+            return None
+        return {**fields, "kind": OutcomeKind.EXIT, "status": 0}
+    if status != -1 and os.WIFSIGNALED(status):
+        return {
+            **fields, "kind": OutcomeKind.CRASH, "signal": _signal_name(os.WTERMSIG(status)),
+        }
+    return {
+        **fields,
+        "kind": OutcomeKind.EXIT,
+        "status": os.WEXITSTATUS(status) if status != -1 else None,
+    }

@@ -1,0 +1,108 @@
+"""What the supervisor, the warm parent and a cell's child say to each other.
+
+Supervisor and warm parent speak over a SOCK_SEQPACKET socket, one message a packet.  A child
+writes ``ChildMessage`` lines into a pipe of its own, each before or after something happens, so
+that whoever reads the pipe always knows the call in flight.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from xdiag.model import Cell, Identity, StepRecord
+
+#: The largest message: a cell with all its steps is about 10 KiB.
+MAX_MESSAGE = 1 << 20
+
+
+class Paths(msgspec.Struct, frozen=True):
+    """What ``open(first)``, ``open(copy)`` and ``open(link)`` open."""
+
+    first: str
+    copy: str
+    link: str
+
+
+class Start(msgspec.Struct, frozen=True, tag="start"):
+    """Fork a child for this cell; its pipes come along as descriptors."""
+
+    number: int
+    cell: Cell
+    platform: str
+    paths: Paths
+    #: Steps that killed an earlier child of this cell, left out this time.
+    leave_out: tuple[int, ...] = ()
+
+
+class Kill(msgspec.Struct, frozen=True, tag="kill"):
+    """Kill a child and its whole process group."""
+
+    number: int
+
+
+Command = Start | Kill
+
+
+class Started(msgspec.Struct, frozen=True, tag="started"):
+    """A child runs."""
+
+    number: int
+    pid: int
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """A child was reaped; ``wait_status`` as from os.waitpid."""
+
+    number: int
+    wait_status: int
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """A child could not be forked."""
+
+    number: int
+    reason: str
+
+
+Reply = Started | Ended | Refused
+
+
+class Begin(msgspec.Struct, frozen=True, tag="begin"):
+    """A step is about to be done."""
+
+    step: int
+    actor: str
+    call: str
+
+
+class Seen(msgspec.Struct, frozen=True, tag="seen"):
+    """A step was done."""
+
+    record: StepRecord
+
+
+class Opened(msgspec.Struct, frozen=True, tag="opened"):
+    """A runtime was loaded."""
+
+    runtime: str
+    identity: Identity
+
+
+class ActorDied(msgspec.Struct, frozen=True, tag="actor-died"):
+    """The process of a forked actor ended in the middle of a step."""
+
+    step: int
+    wait_status: int
+
+
+class CannotTell(msgspec.Struct, frozen=True, tag="cannot-tell"):
+    """The experiment makes no sense on this machine."""
+
+    reason: str
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished"):
+    """The story was told to its end, or to the step that failed."""
+
+
+ChildMessage = Begin | Seen | Opened | ActorDied | CannotTell | Finished

@@ -1,0 +1,115 @@
+"""Patterns x fixes x consumers, made into cells that are ready to run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from xdiag.model import Cell, NotApplicable, Story, parse_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from xdiag.model import Consumer, Fix, Pattern, Step
+
+#: Seconds a cell may stay silent, unless the user or the pattern says otherwise.
+DEFAULT_TIMEOUT = 10.0
+
+
+def cell_id(pattern: str, fix: str, consumer: str) -> str:
+    """The name of a cell, as reports and ``--resume`` use it."""
+    return f"{pattern}/{fix}/{consumer}"
+
+
+def story_of(pattern: Pattern, actor: str = "python") -> Story:
+    """A pattern's steps; ``actor`` "native" makes its threads native pthreads."""
+
+    def read(line: str) -> Step:
+        step = parse_step(line)
+        if actor == "native" and step.verb == "thread":
+            return msgspec.structs.replace(step, verb="native_thread")
+        return step
+
+    return Story(
+        setup=tuple(read(line) for line in pattern.setup),
+        use=tuple(
+            msgspec.structs.replace(read(line), phase="use") for line in pattern.use
+        ),
+    )
+
+
+def _expanded(story: Story, consumer: Consumer) -> tuple[Step, ...] | NotApplicable:
+    """The story with every use replaced by what the consumer does."""
+    steps: list[Step] = list(story.setup)
+    for step in story.use:
+        if step.verb != "use":
+            steps.append(step)
+            continue
+        calls = consumer.expand(step)
+        if isinstance(calls, NotApplicable):
+            return calls
+        steps.extend(calls)
+    return tuple(steps)
+
+
+def _steps(
+    pattern: Pattern, fix: Fix, consumer: Consumer, actor: str, first_consumer: bool
+) -> tuple[tuple[Step, ...], Story] | NotApplicable:
+    story = story_of(pattern, actor)
+    if not first_consumer and not any(step.verb == "use" for step in story.use):
+        return NotApplicable(reason="no stream is used in this pattern, so every consumer is alike")
+    if fix.consumers and consumer.id not in fix.consumers:
+        return NotApplicable(
+            reason=f"concerns the consumer {' and '.join(fix.consumers)} only: {consumer.id} does"
+            " not take a context before it uses a stream"
+        )
+    rewritten = fix.rewrite(story)
+    if isinstance(rewritten, NotApplicable):
+        return rewritten
+    steps = _expanded(rewritten, consumer)
+    if isinstance(steps, NotApplicable):
+        return steps
+    return steps, rewritten
+
+
+def plan(
+    patterns: Iterable[Pattern],
+    fixes: Iterable[Fix],
+    consumers: Iterable[Consumer],
+    *,
+    platform: str = "hip",
+    actor: str = "python",
+    timeout: float | None = None,
+) -> list[Cell]:
+    """Every combination as a cell, in the order of the catalogues.
+
+    ``timeout`` in seconds overrides the patterns' own patience.  Combinations that make no sense
+    come too, with ``not_applicable`` set, so that a report can say why they are empty.
+    """
+    patterns, fixes = list(patterns), list(fixes)
+    cells = []
+    for position, consumer in enumerate(consumers):
+        for pattern in patterns:
+            for fix in fixes:
+                if platform not in pattern.platforms:
+                    made: object = NotApplicable(reason=f"not told on {platform}")
+                else:
+                    made = _steps(pattern, fix, consumer, actor, position == 0)
+                cell = Cell(
+                    id=cell_id(pattern.id, fix.id, consumer.id),
+                    pattern=pattern.id,
+                    fix=fix.id,
+                    consumer=consumer.id,
+                    devices=pattern.devices,
+                    timeout=timeout or pattern.patience or DEFAULT_TIMEOUT,
+                )
+                if isinstance(made, NotApplicable):
+                    cell = msgspec.structs.replace(cell, not_applicable=made.reason)
+                else:
+                    steps, story = made
+                    cell = msgspec.structs.replace(
+                        cell, steps=steps, environment=story.environment
+                    )
+                cells.append(cell)
+    return cells

@@ -1,0 +1,352 @@
+"""The supervisor: sends cells to the warm parent, watches them, and turns what it saw into outcomes.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from xdiag import errors
+from xdiag.engine import judge
+from xdiag.engine.messages import (
+    MAX_MESSAGE,
+    ChildMessage,
+    Ended,
+    Kill,
+    Paths,
+    Refused,
+    Reply,
+    Start,
+    Started,
+)
+from xdiag.model import Cell, Outcome, OutcomeKind, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from xdiag.model import Target
+
+#: Bytes kept of what a child prints: enough for the last lines, whatever it pours out.
+OUTPUT_KEPT = 16 * 1024
+#: A cell that runs longer than this is looked at for how many processes it has.
+_GUARD_AFTER = 0.3
+#: More processes than this in one cell is a fork bomb, not an experiment.
+PROCESS_LIMIT = 64
+#: A crash costs one child; this many questions may each cost one before the cell is given up.
+MAX_PROCESSES = 8
+
+
+@dataclass
+class _Running:
+    """One child in flight."""
+
+    cell: Cell
+    number: int
+    records: int
+    output: int
+    started: float
+    deadline: float
+    leave_out: tuple[int, ...]
+    earlier: list[judge.Telling]
+    pid: int = 0
+    partial: bytes = b""
+    messages: list[ChildMessage] = field(default_factory=list)
+    tail: bytes = b""
+    wait_status: int | None = None
+    killed: str = ""
+    next_guard: float = 0.0
+
+    def open_ends(self) -> tuple[int, ...]:
+        return tuple(fd for fd in (self.records, self.output) if fd >= 0)
+
+
+class Engine:
+    """Runs cells on one target; a context manager that leaves no process behind.
+
+    ``jobs`` children run at a time.
+    """
+
+    def __init__(self, target: Target, paths: Paths, *, jobs: int = 1) -> None:
+        self._target = target
+        self._paths = paths
+        self._jobs = jobs
+        self._encode = msgspec.json.Encoder().encode
+        self._decode_reply = msgspec.json.Decoder(Reply).decode
+        self._decode_message = msgspec.json.Decoder(ChildMessage).decode
+        self._running: dict[int, _Running] = {}
+        self._numbers = 0
+        self._selector = selectors.DefaultSelector()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the warm parent and, with it, every child."""
+        for running in list(self._running.values()):
+            self._forget(running)
+        if self._socket is not None:
+            self._selector.unregister(self._socket)
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        self._selector.close()
+
+    # ---- the loop ----
+
+    def run(self, cells: Iterable[Cell]) -> Iterator[Result]:
+        """Yield a result per cell, as they are finished.
+
+        Cells that a fix does not apply to are answered at once.
+        """
+        waiting = deque(cells)
+        while waiting or self._running:
+            while waiting and len(self._running) < self._jobs:
+                cell = waiting.popleft()
+                if cell.not_applicable:
+                    yield Result(
+                        cell,
+                        Outcome(OutcomeKind.NOT_APPLICABLE, reason=cell.not_applicable),
+                    )
+                elif cell.devices > self._target.devices:
+                    reason = f"needs {cell.devices} devices, {self._target.devices} found"
+                    yield Result(cell, Outcome(OutcomeKind.SKIPPED, reason=reason))
+                else:
+                    self._start(cell)
+            if self._running:
+                yield from self._turn()
+
+    def _turn(self) -> Iterator[Result]:
+        """Wait for something to happen, and deal with it."""
+        now = time.monotonic()
+        nearest = min(
+            min(running.deadline, running.next_guard) for running in self._running.values()
+        )
+        for key, _ in self._selector.select(max(0.0, nearest - now)):
+            if key.fileobj is self._socket:
+                self._hear()
+            else:
+                self._read(key.data, key.fd)
+        now = time.monotonic()
+        for running in list(self._running.values()):
+            if running.wait_status is not None and not running.open_ends():
+                yield from self._finish(running)
+                continue
+            if now >= running.deadline and not running.killed:
+                self._kill(running, "hang")
+            elif now >= running.next_guard:
+                self._guard(running, now)
+
+    # ---- one child ----
+
+    def _start(
+        self,
+        cell: Cell,
+        leave_out: tuple[int, ...] = (),
+        earlier: list[judge.Telling] | None = None,
+    ) -> None:
+        link = self._connected()
+        self._numbers += 1
+        records_r, records_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        output_r, output_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        # The child's ends block, as a program expects of its output.
+        os.set_blocking(records_w, True)
+        os.set_blocking(output_w, True)
+        now = time.monotonic()
+        running = _Running(
+            cell=cell, number=self._numbers, records=records_r, output=output_r, started=now,
+            deadline=now + cell.timeout, leave_out=leave_out, earlier=earlier or [],
+            next_guard=now + _GUARD_AFTER,
+        )
+        environment = {**self._target.environment, **cell.environment}
+        start = Start(
+            number=running.number,
+            cell=msgspec.structs.replace(cell, environment=environment),
+            platform=self._target.platform,
+            paths=self._paths,
+            leave_out=leave_out,
+        )
+        try:
+            socket.send_fds(link, [self._encode(start)], [records_w, output_w])
+        finally:
+            os.close(records_w)
+            os.close(output_w)
+        self._running[running.number] = running
+        for fd in (records_r, output_r):
+            self._selector.register(fd, selectors.EVENT_READ, running)
+
+    def _connected(self) -> socket.socket:
+        """The socket to the warm parent, which is started where there is none."""
+        if self._socket is not None:
+            return self._socket
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_MESSAGE)
+        package_parent = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+        program = (
+            f"import sys; sys.path.append({package_parent!r});"
+            "from xdiag.engine.zygote import main; main()"
+        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise errors.CannotRun(f"cannot start {sys.executable}: {error.strerror}") from error
+        theirs.close()
+        self._socket = ours
+        self._selector.register(ours, selectors.EVENT_READ)
+        return ours
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, **self._target.environment}
+        path = [*self._target.library_path, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+        if path:
+            environment["LD_LIBRARY_PATH"] = ":".join(path)
+        return environment
+
+    def _hear(self) -> None:
+        """Take what the warm parent says."""
+        assert self._socket is not None
+        try:
+            message = self._socket.recv(MAX_MESSAGE)
+        except ConnectionResetError:
+            message = b""
+        if not message:
+            self._lost()
+            return
+        reply = self._decode_reply(message)
+        running = self._running.get(reply.number)
+        if running is None:
+            return
+        if isinstance(reply, Started):
+            running.pid = reply.pid
+        elif isinstance(reply, Ended):
+            running.wait_status = reply.wait_status
+            # Nobody is left to write: take what lies in the pipes, and close them.
+            for fd in running.open_ends():
+                self._read(running, fd, to_the_end=True)
+        elif isinstance(reply, Refused):
+            raise errors.CannotRun(f"{reply.reason}; too many processes or too little memory")
+
+    def _lost(self) -> None:
+        """The warm parent is gone (killed from outside, say): start again with what was running."""
+        assert self._socket is not None and self._process is not None
+        self._selector.unregister(self._socket)
+        self._socket.close()
+        self._socket = None
+        status = self._process.wait()
+        self._process = None
+        again = list(self._running.values())
+        for running in again:
+            self._forget(running)
+        if status == 1 or not again:
+            raise errors.CannotRun("the process that forks the cells could not start")
+        for running in again:
+            if running.killed == "parent lost":
+                raise errors.CannotRun("the process that forks the cells was killed twice")
+            self._start(running.cell, running.leave_out, running.earlier)
+            self._running[self._numbers].killed = ""
+
+    def _read(self, running: _Running, fd: int, *, to_the_end: bool = False) -> None:
+        """Take what lies in a pipe; ``to_the_end`` once nobody is left to write into it."""
+        while fd in running.open_ends():
+            try:
+                data = os.read(fd, 65536)
+            except BlockingIOError:
+                if to_the_end:
+                    self._close_end(running, fd)
+                return
+            if not data:
+                self._close_end(running, fd)
+                return
+            if fd == running.records:
+                *lines, running.partial = (running.partial + data).split(b"\n")
+                running.messages += [self._decode_message(line) for line in lines]
+            else:
+                running.tail = (running.tail + data)[-OUTPUT_KEPT:]
+            if not to_the_end:
+                return
+
+    def _close_end(self, running: _Running, fd: int) -> None:
+        self._selector.unregister(fd)
+        os.close(fd)
+        if fd == running.records:
+            running.records = -1
+        else:
+            running.output = -1
+
+    def _kill(self, running: _Running, why: str) -> None:
+        running.killed = why
+        running.deadline = running.next_guard = float("inf")
+        self._connected().send(self._encode(Kill(number=running.number)))
+
+    def _guard(self, running: _Running, now: float) -> None:
+        """Stop a cell that multiplies."""
+        import psutil
+
+        running.next_guard = now + _GUARD_AFTER
+        if not running.pid:
+            return
+        count = sum(1 for pid in psutil.pids() if _group_of(pid) == running.pid)
+        if count > PROCESS_LIMIT:
+            self._kill(running, f"stopped: it had {count} processes")
+
+    def _forget(self, running: _Running) -> None:
+        for fd in running.open_ends():
+            self._close_end(running, fd)
+        self._running.pop(running.number, None)
+
+    def _finish(self, running: _Running) -> Iterator[Result]:
+        """Judge a child that has ended; go on with the rest of its questions if it crashed."""
+        self._forget(running)
+        assert running.wait_status is not None
+        telling = judge.Telling(
+            messages=tuple(running.messages),
+            wait_status=running.wait_status,
+            killed=running.killed,
+            output=running.tail.decode(errors="replace"),
+            seconds=time.monotonic() - running.started,
+            leave_out=running.leave_out,
+        )
+        tellings = [*running.earlier, telling]
+        stumbled = judge.stumbled_at(running.cell, telling)
+        if stumbled is not None and len(tellings) < MAX_PROCESSES:
+            self._start(running.cell, (*running.leave_out, stumbled), tellings)
+            return
+        yield Result(running.cell, judge.outcome(running.cell, tellings, self._target.platform))
+
+    def interrupt(self) -> None:
+        """Drop what is running, as after Ctrl-C; what was yielded stays valid."""
+        for running in list(self._running.values()):
+            self._kill(running, "interrupted")
+            self._forget(running)
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return -1

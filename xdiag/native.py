@@ -1,0 +1,203 @@
+"""The only user of cffi: runtimes, actors and calls of the native core, as Python objects."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from xdiag._native import ffi, lib
+from xdiag.model import Identity
+
+OP_CALL: int = lib.XD_OP_CALL
+OP_OPEN: int = lib.XD_OP_OPEN
+OP_THREAD: int = lib.XD_OP_THREAD
+OP_FORK: int = lib.XD_OP_FORK
+OP_END: int = lib.XD_OP_END
+
+DONE: int = lib.XD_DONE
+UNSUPPORTED: int = lib.XD_UNSUPPORTED
+FAILED: int = lib.XD_FAILED
+DIED: int = lib.XD_DIED
+
+_INPUT, _OUTPUT = 0, 1
+_PLATFORMS = {"hip": lib.XD_HIP, "cuda": lib.XD_CUDA}
+#: How a story may open a runtime: (function, flags).
+_WAYS = {
+    "local": (lib.XD_BY_DLOPEN, os.RTLD_NOW | os.RTLD_LOCAL),
+    "deepbind": (lib.XD_BY_DLOPEN, os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_DEEPBIND),
+    "global": (lib.XD_BY_DLOPEN, os.RTLD_NOW | os.RTLD_GLOBAL),
+    "namespace": (lib.XD_BY_NAMESPACE, os.RTLD_NOW | os.RTLD_LOCAL),
+    "loaded": (lib.XD_BY_DLOPEN, os.RTLD_NOW | os.RTLD_NOLOAD),
+}
+WAYS = tuple(_WAYS)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One entry of the call list.  ``kinds`` are the arguments' kinds, in the call's order."""
+
+    index: int
+    name: str
+    hip: tuple[str, ...]
+    cuda: tuple[str, ...]
+    returns_status: bool
+    kinds: tuple[str, ...]
+
+    def inputs(self) -> tuple[int, ...]:
+        """Places of the arguments that a step writes out."""
+        return tuple(i for i, k in enumerate(self.kinds) if _kinds()[k][0] == _INPUT)
+
+    def outputs(self) -> tuple[int, ...]:
+        """Places of the arguments that the call fills in."""
+        return tuple(i for i, k in enumerate(self.kinds) if _kinds()[k][0] == _OUTPUT)
+
+    @property
+    def stream_input(self) -> int | None:
+        """Place of the stream among the inputs of a step, None for a call that takes none."""
+        names = [self.kinds[i] for i in self.inputs()]
+        return names.index("STREAM") if "STREAM" in names else None
+
+    def symbols(self, platform: str) -> tuple[str, ...]:
+        """Names to look up on a platform, in order; empty where it has no such call."""
+        return self.hip if platform == "hip" else self.cuda
+
+
+def _text(pointer: Any) -> str:
+    return str(ffi.string(pointer).decode())
+
+
+@cache
+def _kinds() -> dict[str, tuple[int, int]]:
+    """Kind name -> (direction, width of its value in bits)."""
+    rows = (lib.xd_kind_at(i) for i in range(lib.xd_kind_count()))
+    return {_text(row.name): (row.direction, row.bits) for row in rows}
+
+
+@cache
+def calls() -> dict[str, Call]:
+    """The call list, by name without the platform's prefix."""
+    kind_names = list(_kinds())
+    found = {}
+    for index in range(lib.xd_call_count()):
+        row = lib.xd_call_at(index)
+        name = _text(row.name)
+        found[name] = Call(
+            index=index,
+            name=name,
+            hip=tuple(filter(None, _text(row.hip).split("|"))),
+            cuda=tuple(filter(None, _text(row.cuda).split("|"))),
+            returns_status=bool(row.returns_status),
+            kinds=tuple(kind_names[row.kinds[i]] for i in range(row.count)),
+        )
+    return found
+
+
+@cache
+def errors() -> dict[int, tuple[str, str]]:
+    """HIP error codes: code -> (name, what it means)."""
+    rows = (lib.xd_error_at(i) for i in range(lib.xd_error_count()))
+    return {row.code: (_text(row.name), _text(row.meaning)) for row in rows}
+
+
+def declare_runtime(index: int, platform: str, path: str, way: str) -> None:
+    """Say how runtime ``index`` (0 to 15) will be opened; ``way`` is one of ``WAYS``."""
+    how, flags = _WAYS[way]
+    if lib.xd_declare_runtime(index, _PLATFORMS[platform], path.encode(), how, flags) != 0:
+        raise ValueError(f"runtime {index}: more than 16 runtimes, or too long a path: {path}")
+
+
+def identify(index: int) -> Identity | None:
+    """Identity of an open runtime, None if it is not open in this process."""
+    identity = ffi.new("xd_identity *")
+    if lib.xd_identify(index, identity) != 0:
+        return None
+    return Identity(
+        path=os.fsdecode(ffi.string(identity.path)),
+        soname=_text(identity.soname),
+        build_id=_text(identity.build_id),
+        device=identity.device,
+        inode=identity.inode,
+        namespace=identity.namespace_id,
+        base=identity.base,
+        handle=identity.handle,
+    )
+
+
+def symbol_used(runtime: int, call: str) -> str | None:
+    """Which of a call's symbols an open runtime answers with, None if it has none."""
+    name = lib.xd_symbol_used(runtime, calls()[call].index)
+    return None if name == ffi.NULL else _text(name)
+
+
+class Request:
+    """One thing for one actor to do; after ``execute`` or ``wait`` it holds the answer."""
+
+    def __init__(
+        self,
+        op: int,
+        *,
+        actor: int = 0,
+        subject: int = 0,
+        runtime: int = 0,
+        call: Call | None = None,
+        inputs: tuple[int, ...] = (),
+        repeat: int = 1,
+    ) -> None:
+        self.call = call
+        self.raw = raw = ffi.new("xd_request *")
+        raw.op, raw.actor, raw.subject, raw.runtime = op, actor, subject, runtime
+        raw.repeat = repeat
+        raw.call = -1
+        if call is not None:
+            raw.call = call.index
+            places = call.inputs()
+            if len(places) != len(inputs):
+                raise ValueError(
+                    f"{call.name} takes {len(places)} arguments, {len(inputs)} were given"
+                )
+            for place, value in zip(places, inputs, strict=True):
+                raw.args[place] = value & 0xFFFFFFFFFFFFFFFF
+
+    def execute(self) -> None:
+        """Carry it out on the calling thread (the GIL is released meanwhile)."""
+        lib.xd_execute(self.raw)
+
+    def post(self) -> None:
+        """Hand it to its actor, a native thread or a forked child."""
+        lib.xd_post(self.raw)
+
+    def wait(self) -> None:
+        """Wait until its actor has carried it out."""
+        lib.xd_wait(self.raw)
+
+    def outputs(self) -> tuple[int, ...]:
+        """Values that the call filled in, in order; 32-bit values are signed where the kind is."""
+        if self.call is None:
+            return ()
+        values = []
+        for place in self.call.outputs():
+            kind = self.call.kinds[place]
+            value = int(self.raw.outs[place])
+            if _kinds()[kind][1] == 32:
+                value &= 0xFFFFFFFF
+                if kind != "OUT_U32" and value >= 0x80000000:
+                    value -= 0x100000000
+            values.append(value)
+        return tuple(values)
+
+    @property
+    def error(self) -> str:
+        """Why it failed, where status is FAILED."""
+        return str(ffi.string(self.raw.error).decode(errors="replace"))
+
+
+def close_in_fork(fd: int) -> None:
+    """Have forked actors close this descriptor at once."""
+    lib.xd_close_in_fork(fd)
+
+
+def callbacks_seen() -> int:
+    """How many stream callbacks have run in this process."""
+    return int(lib.xd_callbacks_seen())

@@ -1,0 +1,275 @@
+"""The catalogue of patterns: ownership stories, as data.
+
+A story names its actors (``main`` is the main thread; others are started in the story), its
+runtimes (``A`` is the one under test) and its objects.  ``use(A, s)`` stands for whatever the
+consumer does with a stream.  To add a pattern, add an entry; the matrix, the trace, ``xdiag
+patterns`` and docs/patterns.md follow.
+"""
+
+from __future__ import annotations
+
+from xdiag.model import Pattern, Prediction
+
+_OPEN = ("main: A = open(first, local)", "main: A.Init(0)")
+_STREAM = (*_OPEN, "main: s = A.StreamCreateWithFlags(0)")
+_WORKER = ("main: worker = thread()",)
+
+
+def _predicts(fails: str = "", works: str = "") -> dict[str, Prediction]:
+    """What hypotheses expect, from two lists of their ids."""
+    return {
+        **dict.fromkeys(fails.split(), Prediction.FAILS),
+        **dict.fromkeys(works.split(), Prediction.WORKS),
+    }
+
+
+_THREADS = "thread-bound python-threads unshareable"
+
+
+def _second(how: str, id: str, title: str, question: str, note: str = "") -> Pattern:
+    """The case's own shape: made on the main thread with one copy, used on a worker with another."""
+    return Pattern(
+        id=id,
+        title=title,
+        question=question,
+        setup=(*_STREAM, f"main: B = open(copy, {how})", "main: B.Init(0)", *_WORKER),
+        use=("worker: use(B, s)",),
+        predicts=_predicts(fails=f"two-runtimes context-bound {_THREADS}"),
+        note=note,
+    )
+
+
+PATTERNS: tuple[Pattern, ...] = (
+    Pattern(
+        id="same-thread",
+        title="one thread makes the stream and uses it",
+        question="Does the runtime work at all here?",
+        setup=_STREAM,
+        use=("main: use(A, s)",),
+        predicts=_predicts(
+            works=f"context-bound {_THREADS} two-runtimes destroyed-stream device-reset"
+            " truncated-handle fork"
+        ),
+        note="The control: what fails here says nothing about ownership.",
+    ),
+    Pattern(
+        id="cross-thread",
+        title="the main thread makes the stream, a worker thread uses it",
+        question="Can a thread use a stream that another thread made?",
+        setup=(*_STREAM, *_WORKER),
+        use=("worker: use(A, s)",),
+        predicts=_predicts(
+            fails=f"context-bound {_THREADS}",
+            works="two-runtimes destroyed-stream device-reset truncated-handle fork",
+        ),
+    ),
+    Pattern(
+        id="create-in-worker",
+        title="a worker thread makes the stream, the main thread uses it",
+        question="Does it matter that the main thread is the one that made the stream?",
+        setup=(*_OPEN, *_WORKER, "worker: s = A.StreamCreateWithFlags(0)"),
+        use=("main: use(A, s)",),
+        predicts=_predicts(fails=_THREADS, works="two-runtimes truncated-handle"),
+    ),
+    Pattern(
+        id="creator-exited",
+        title="the thread that made the stream has exited",
+        question="Does a stream outlive the thread that made it?",
+        setup=(*_OPEN, *_WORKER, "worker: s = A.StreamCreateWithFlags(0)", "worker: end()"),
+        use=("main: use(A, s)",),
+        predicts=_predicts(fails=_THREADS, works="two-runtimes truncated-handle"),
+        note="Only per-thread streams (handle 2) die with their thread.",
+    ),
+    Pattern(
+        id="concurrent-use",
+        title="two threads use one stream at the same moment",
+        question="Can two threads use one stream at the same time?",
+        setup=(*_STREAM, *_WORKER, "main: A.StreamSynchronize(s)"),
+        use=("main & worker: use(A, s)",),
+        predicts=_predicts(fails=_THREADS, works="two-runtimes truncated-handle"),
+    ),
+    Pattern(
+        id="destroyed-stream",
+        title="the stream is destroyed before it is used",
+        question="What does the runtime say of a stream that its owner has destroyed?",
+        setup=(*_STREAM, "main: A.StreamDestroy(s)"),
+        use=("main: use(A, s)",),
+        predicts=_predicts(fails="destroyed-stream"),
+    ),
+    Pattern(
+        id="device-reset",
+        title="the device is reset between making and using the stream",
+        question="Does a stream survive a device reset?",
+        setup=(*_STREAM, "main: A.DeviceReset()"),
+        use=("main: use(A, s)",),
+        predicts=_predicts(fails="device-reset"),
+        platforms=("hip",),
+        note="hipDeviceReset destroys the streams of the caller's current device, whoever made"
+        " them.",
+    ),
+    Pattern(
+        id="null-stream",
+        title="the NULL stream, from a worker thread",
+        question="Is the default stream accepted where a made stream is refused?",
+        setup=(*_OPEN, *_WORKER),
+        use=("worker: use(A, NULL)",),
+        predicts={},
+        note="NULL is never looked up among the live streams, so it works with any copy. Some calls"
+        " (hipStreamGetFlags, hipStreamDestroy) reject NULL as an argument.",
+    ),
+    Pattern(
+        id="per-thread-stream",
+        title="the per-thread stream (handle 2), from a worker thread",
+        question="Is hipStreamPerThread accepted from a thread that did nothing before?",
+        setup=(*_OPEN, *_WORKER),
+        use=("worker: use(A, PER_THREAD)",),
+        predicts={},
+        note="The runtime replaces handle 2 by the calling thread's own stream.",
+    ),
+    Pattern(
+        id="legacy-stream",
+        title="the legacy stream (handle 1), from a worker thread",
+        question="Does this version know hipStreamLegacy?",
+        setup=(*_OPEN, *_WORKER),
+        use=("worker: use(A, LEGACY)",),
+        predicts={},
+        note="Handle 1 is known from HIP 6.3 on; older versions look for it among the live streams.",
+    ),
+    Pattern(
+        id="other-device-current",
+        title="another device is current when the stream is used",
+        question="Is a stream refused when the caller's current device is another one?",
+        setup=(*_OPEN, "main: A.SetDevice(0)", "main: s = A.StreamCreateWithFlags(0)",
+               "main: A.SetDevice(1)"),
+        use=("main: use(A, s)",),
+        predicts=_predicts(fails="context-bound"),
+        devices=2,
+        platforms=("hip",),
+        note="The handle is accepted; hipEventRecord rejects an event of another device than the"
+        " stream's.",
+    ),
+    Pattern(
+        id="context-popped",
+        title="the context that was current when the stream was made has been popped",
+        question="Does a stream need the context that was current when it was made?",
+        setup=(
+            *_OPEN,
+            "main: c = A.DevicePrimaryCtxRetain(0)",
+            "main: A.CtxPushCurrent(c)",
+            "main: s = A.StreamCreateWithFlags(0)",
+            "main: popped = A.CtxPopCurrent()",
+        ),
+        use=("main: use(A, s)",),
+        predicts=_predicts(fails="context-bound"),
+    ),
+    Pattern(
+        id="foreign-context",
+        title="the creator's context is made current in a second runtime",
+        question="Does a second runtime accept a stream once it has been given the creator's"
+        " context?",
+        setup=(
+            *_STREAM,
+            "main: c = A.CtxGetCurrent()",
+            "main: B = open(copy, local)",
+            "main: B.Init(0)",
+            "main: B.CtxSetCurrent(c) ?",
+        ),
+        use=("main: use(B, s)",),
+        predicts=_predicts(fails="two-runtimes", works="context-bound"),
+        note="hipCtxSetCurrent stores the pointer without looking at it, and so succeeds.",
+    ),
+    _second(
+        "local",
+        "second-runtime",
+        "a second copy of the library, opened by its path",
+        "Does a second copy of the library know the streams of the first?",
+        "What XSched and many extensions do: dlopen of a full path with another inode.",
+    ),
+    _second(
+        "deepbind",
+        "second-runtime-deepbind",
+        "a second copy, opened with RTLD_DEEPBIND",
+        "Does RTLD_DEEPBIND, XSched's way of opening it, change that?",
+    ),
+    _second(
+        "global",
+        "second-runtime-global",
+        "a second copy, opened with RTLD_GLOBAL",
+        "Does RTLD_GLOBAL merge the two copies?",
+    ),
+    _second(
+        "namespace",
+        "second-namespace",
+        "a second copy in a link-map namespace of its own (dlmopen)",
+        "Does a copy in another namespace know the streams of the first?",
+    ),
+    Pattern(
+        id="reopened-runtime",
+        title="the same file opened again under another name",
+        question="Is it opening the library twice that does it, or having two copies of it?",
+        setup=(*_STREAM, "main: B = open(link, local)", *_WORKER),
+        use=("worker: use(B, s)",),
+        predicts=_predicts(fails=f"context-bound {_THREADS}", works="two-runtimes"),
+        note="The loader compares device and inode, so a symbolic link gives the first copy back.",
+    ),
+    Pattern(
+        id="truncated-handle",
+        title="the handle cut to 32 bits and sign-extended",
+        question="What becomes of a handle that passes through a C int?",
+        setup=(*_STREAM, *_WORKER, "main: t = low32_signed(s)"),
+        use=("worker: use(A, t)",),
+        predicts=_predicts(fails=f"truncated-handle context-bound {_THREADS}"),
+        note="What ctypes does to a Python int when a function's argtypes are not declared.",
+    ),
+    Pattern(
+        id="truncated-handle-zero",
+        title="the handle cut to 32 bits and zero-extended",
+        question="What becomes of a handle that passes through an unsigned int?",
+        setup=(*_STREAM, *_WORKER, "main: t = low32(s)"),
+        use=("worker: use(A, t)",),
+        predicts=_predicts(fails=f"truncated-handle context-bound {_THREADS}"),
+    ),
+    Pattern(
+        id="garbage-handle",
+        title="a value that never was a stream",
+        question="What does the runtime say of a value that never was a stream?",
+        setup=(*_OPEN, *_WORKER, "main: g = same(0x5eeddeadbee0)"),
+        use=("worker: use(A, g)",),
+        predicts={},
+        note="What comes back here is what any value outside the set of live streams gets.",
+    ),
+    Pattern(
+        id="fork-before-init",
+        title="a child forked before the runtime was initialised",
+        question="Can a forked child use the runtime if the parent had not started it?",
+        setup=(
+            "main: A = open(first, local)",
+            "main: child = fork()",
+            "child: A.Init(0)",
+            "child: s = A.StreamCreateWithFlags(0)",
+        ),
+        use=("child: use(A, s)",),
+        predicts=_predicts(works="fork"),
+    ),
+    Pattern(
+        id="fork-after-init",
+        title="a child forked after the runtime was initialised",
+        question="Can a forked child use its parent's stream?",
+        setup=(*_STREAM, "main: child = fork()"),
+        use=("child: use(A, s)",),
+        predicts=_predicts(fails="fork"),
+        patience=1.0,
+        note="The child inherits the set of live streams, so that handle checks pass, but not the"
+        " threads that complete the work.",
+    ),
+    Pattern(
+        id="event-destroyed-twice",
+        title="an event destroyed twice",
+        question="Is there a 709 that has nothing to do with streams?",
+        setup=(*_OPEN, "main: e = A.EventCreateWithFlags(0)", "main: A.EventDestroy(e)"),
+        use=("main: A.EventDestroy(e)",),
+        predicts={},
+        note="hipEventDestroy says 709 of an event it does not know; libraries that tear down twice"
+        " meet it at exit.",
+    ),
+)

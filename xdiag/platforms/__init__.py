@@ -1,0 +1,28 @@
+"""What differs between GPU platforms: names, error numbers, special handles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Facts about one platform that the engine and the reports need."""
+
+    id: str
+    #: What stands before a call's name: StreamGetFlags is hipStreamGetFlags.
+    prefix: str
+    #: The error that says "this is no live stream".
+    refusal: int
+    #: Names that a story may use for values, besides those that it makes.
+    constants: dict[str, int]
+    #: How the library's file is called, and the export that proves it is one.
+    library: str
+    proof: str
+
+
+def get(name: str) -> Platform:
+    """The platform called ``name``; raises KeyError for one that is not built in."""
+    from xdiag.platforms import hip
+
+    return {"hip": hip.PLATFORM}[name]
