@@ -59,11 +59,14 @@ class Telling:
         return any(isinstance(m, (Finished, CannotTell)) for m in self.messages)
 
     def died(self) -> int | None:
-        """Wait status of the process that died, the child's or a forked actor's."""
+        """Wait status of the process that ended in the middle of its story, None if none did.
+
+        The child's own, or a forked actor's; -1 where it is not known.
+        """
         for message in self.messages:
             if isinstance(message, ActorDied):
                 return message.wait_status
-        return self.wait_status if self.wait_status != 0 else None
+        return None if self.finished() else self.wait_status
 
 
 def failed(record: StepRecord) -> bool:
@@ -219,10 +222,7 @@ def _violent_end(telling: Telling) -> dict[str, object] | None:
         return {**fields, "kind": OutcomeKind.CRASH, "reason": telling.killed, "signal": "SIGKILL"}
     status = telling.died()
     if status is None:
-        # It left with status 0 in the middle of its story: a library called exit(0).
-        if telling.finished():
-            return None
-        return {**fields, "kind": OutcomeKind.EXIT, "status": 0}
+        return None
     if status != -1 and os.WIFSIGNALED(status):
         return {
             **fields, "kind": OutcomeKind.CRASH, "signal": _signal_name(os.WTERMSIG(status)),

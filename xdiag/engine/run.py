@@ -41,6 +41,7 @@ OUTPUT_KEPT = 16 * 1024
 _GUARD_AFTER = 0.3
 #: More processes than this in one cell is a fork bomb, not an experiment.
 PROCESS_LIMIT = 64
+_NEVER = float("inf")
 #: A crash costs one child; this many questions may each cost one before the cell is given up.
 MAX_PROCESSES = 8
 
@@ -62,7 +63,10 @@ class _Running:
     messages: list[ChildMessage] = field(default_factory=list)
     tail: bytes = b""
     wait_status: int | None = None
+    #: Why the supervisor killed it; empty while it runs by itself.
     killed: str = ""
+    #: True once the warm parent died while this cell ran: it runs alone then.
+    suspect: bool = False
     next_guard: float = 0.0
 
     def open_ends(self) -> tuple[int, ...]:
@@ -83,6 +87,7 @@ class Engine:
         self._decode_reply = msgspec.json.Decoder(Reply).decode
         self._decode_message = msgspec.json.Decoder(ChildMessage).decode
         self._running: dict[int, _Running] = {}
+        self._suspects: deque[_Running] = deque()
         self._numbers = 0
         self._selector = selectors.DefaultSelector()
         self._process: subprocess.Popen[bytes] | None = None
@@ -119,8 +124,11 @@ class Engine:
         Cells that a fix does not apply to are answered at once.
         """
         waiting = deque(cells)
-        while waiting or self._running:
-            while waiting and len(self._running) < self._jobs:
+        while waiting or self._suspects or self._running:
+            while self._suspects and not self._running:
+                lost = self._suspects.popleft()
+                self._start(lost.cell, lost.leave_out, lost.earlier, suspect=True)
+            while waiting and not self._suspects and len(self._running) < self._jobs:
                 cell = waiting.popleft()
                 if cell.not_applicable:
                     yield Result(
@@ -141,9 +149,10 @@ class Engine:
         nearest = min(
             min(running.deadline, running.next_guard) for running in self._running.values()
         )
-        for key, _ in self._selector.select(max(0.0, nearest - now)):
+        patience = None if nearest == _NEVER else max(0.0, nearest - now)
+        for key, _ in self._selector.select(patience):
             if key.fileobj is self._socket:
-                self._hear()
+                yield from self._hear()
             else:
                 self._read(key.data, key.fd)
         now = time.monotonic()
@@ -163,6 +172,8 @@ class Engine:
         cell: Cell,
         leave_out: tuple[int, ...] = (),
         earlier: list[judge.Telling] | None = None,
+        *,
+        suspect: bool = False,
     ) -> None:
         link = self._connected()
         self._numbers += 1
@@ -175,7 +186,7 @@ class Engine:
         running = _Running(
             cell=cell, number=self._numbers, records=records_r, output=output_r, started=now,
             deadline=now + cell.timeout, leave_out=leave_out, earlier=earlier or [],
-            next_guard=now + _GUARD_AFTER,
+            next_guard=now + _GUARD_AFTER, suspect=suspect,
         )
         environment = {**self._target.environment, **cell.environment}
         start = Start(
@@ -227,7 +238,7 @@ class Engine:
             environment["LD_LIBRARY_PATH"] = ":".join(path)
         return environment
 
-    def _hear(self) -> None:
+    def _hear(self) -> Iterator[Result]:
         """Take what the warm parent says."""
         assert self._socket is not None
         try:
@@ -235,7 +246,7 @@ class Engine:
         except ConnectionResetError:
             message = b""
         if not message:
-            self._lost()
+            yield from self._lost()
             return
         reply = self._decode_reply(message)
         running = self._running.get(reply.number)
@@ -243,6 +254,9 @@ class Engine:
             return
         if isinstance(reply, Started):
             running.pid = reply.pid
+            # The clock starts when the child does, not while the warm parent warms up.
+            running.started = time.monotonic()
+            running.deadline = running.started + running.cell.timeout
         elif isinstance(reply, Ended):
             running.wait_status = reply.wait_status
             # Nobody is left to write: take what lies in the pipes, and close them.
@@ -251,24 +265,30 @@ class Engine:
         elif isinstance(reply, Refused):
             raise errors.CannotRun(f"{reply.reason}; too many processes or too little memory")
 
-    def _lost(self) -> None:
-        """The warm parent is gone (killed from outside, say): start again with what was running."""
+    def _lost(self) -> Iterator[Result]:
+        """The warm parent is gone: run what was in flight again, one at a time.
+
+        A cell that brings it down when it is alone has done it.
+        """
         assert self._socket is not None and self._process is not None
         self._selector.unregister(self._socket)
         self._socket.close()
         self._socket = None
         status = self._process.wait()
         self._process = None
-        again = list(self._running.values())
-        for running in again:
+        if status > 0:
+            raise errors.CannotRun(
+                "the process that forks the cells could not start; its message stands above"
+            )
+        for running in list(self._running.values()):
             self._forget(running)
-        if status == 1 or not again:
-            raise errors.CannotRun("the process that forks the cells could not start")
-        for running in again:
-            if running.killed == "parent lost":
-                raise errors.CannotRun("the process that forks the cells was killed twice")
-            self._start(running.cell, running.leave_out, running.earlier)
-            self._running[self._numbers].killed = ""
+            if running.suspect:
+                reason = "it killed the process that had forked it"
+                yield Result(
+                    running.cell, Outcome(OutcomeKind.CRASH, signal="SIGKILL", reason=reason)
+                )
+            else:
+                self._suspects.append(running)
 
     def _read(self, running: _Running, fd: int, *, to_the_end: bool = False) -> None:
         """Take what lies in a pipe; ``to_the_end`` once nobody is left to write into it."""
@@ -300,7 +320,7 @@ class Engine:
 
     def _kill(self, running: _Running, why: str) -> None:
         running.killed = why
-        running.deadline = running.next_guard = float("inf")
+        running.deadline = running.next_guard = _NEVER
         self._connected().send(self._encode(Kill(number=running.number)))
 
     def _guard(self, running: _Running, now: float) -> None:
