@@ -11,6 +11,12 @@ from xdiag.model import Consumer, NotApplicable, Step, parse_step
 
 #: hipStreamCaptureModeRelaxed: no other thread is disturbed by the capture.
 _RELAXED = 2
+#: hipMemcpyDeviceToDevice
+_DEVICE_TO_DEVICE = 3
+#: hipEventBlockingSync | hipEventDisableTiming, as XSched's event pool makes its events.
+_XSCHED_EVENT = 3
+#: How often each of two threads makes a call that both make at the same moment.
+_TIMES = 200
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class _Use:
             args=parsed.args,
             runtime=parsed.runtime,
             result=parsed.result,
-            repeat=parsed.repeat,
+            # Often enough that two threads really meet inside the runtime.
+            repeat=_TIMES if independent and len(parsed.actors) > 1 else parsed.repeat,
             tolerated=parsed.tolerated,
             phase="use",
             independent=independent,
@@ -87,12 +94,6 @@ def _driver(step: Step) -> tuple[Step, ...] | NotApplicable:
         steps.append(use.line("{R}.StreamDestroy({s})", independent=True))
     return tuple(steps)
 
-
-#: hipMemcpyDeviceToDevice
-_DEVICE_TO_DEVICE = 3
-
-#: hipEventBlockingSync | hipEventDisableTiming, as XSched's event pool makes its events.
-_XSCHED_EVENT = 3
 
 
 def _replay(step: Step) -> tuple[Step, ...] | NotApplicable:

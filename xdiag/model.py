@@ -54,10 +54,15 @@ class Step(Record):
             text += f"{self.result} = "
         if self.runtime:
             text += f"{self.runtime}."
-        text += f"{self.verb}({', '.join(str(a) for a in self.args)})"
+        text += f"{self.verb}({', '.join(_argument(a) for a in self.args)})"
         if self.repeat != 1:
             text += f" x{self.repeat}"
         return text + (" ?" if self.tolerated else "")
+
+
+def _argument(value: str | int) -> str:
+    """Large numbers are addresses and read better in hexadecimal."""
+    return hex(value) if isinstance(value, int) and value > 0xFFFF else str(value)
 
 
 #: What a step can be besides a driver call, with its meaning.
@@ -126,6 +131,9 @@ class Pattern(Record):
     use: tuple[str, ...]
     #: hypothesis id -> what it expects; a hypothesis that is not named says nothing.
     predicts: dict[str, Prediction]
+    #: True for a story that uses the library as its documentation allows: if it fails, something
+    #: is wrong with this machine.
+    sound: bool = False
     devices: int = 1
     #: Seconds after which a silent cell is a hang, where the default is needlessly long.
     patience: float | None = None

@@ -46,6 +46,7 @@ PATTERNS: tuple[Pattern, ...] = (
         question="Does the runtime work at all here?",
         setup=_STREAM,
         use=("main: use(A, s)",),
+        sound=True,
         predicts=_predicts(
             works=f"context-bound {_THREADS} two-runtimes destroyed-stream device-reset"
             " truncated-handle fork"
@@ -58,6 +59,7 @@ PATTERNS: tuple[Pattern, ...] = (
         question="Can a thread use a stream that another thread made?",
         setup=(*_STREAM, *_WORKER),
         use=("worker: use(A, s)",),
+        sound=True,
         predicts=_predicts(
             fails=f"context-bound {_THREADS}",
             works="two-runtimes destroyed-stream device-reset truncated-handle fork",
@@ -69,6 +71,7 @@ PATTERNS: tuple[Pattern, ...] = (
         question="Does it matter that the main thread is the one that made the stream?",
         setup=(*_OPEN, *_WORKER, "worker: s = A.StreamCreateWithFlags(0)"),
         use=("main: use(A, s)",),
+        sound=True,
         predicts=_predicts(fails=_THREADS, works="two-runtimes truncated-handle"),
     ),
     Pattern(
@@ -77,6 +80,7 @@ PATTERNS: tuple[Pattern, ...] = (
         question="Does a stream outlive the thread that made it?",
         setup=(*_OPEN, *_WORKER, "worker: s = A.StreamCreateWithFlags(0)", "worker: end()"),
         use=("main: use(A, s)",),
+        sound=True,
         predicts=_predicts(fails=_THREADS, works="two-runtimes truncated-handle"),
         note="Only per-thread streams (handle 2) die with their thread.",
     ),
@@ -86,6 +90,7 @@ PATTERNS: tuple[Pattern, ...] = (
         question="Can two threads use one stream at the same time?",
         setup=(*_STREAM, *_WORKER, "main: A.StreamSynchronize(s)"),
         use=("main & worker: use(A, s)",),
+        sound=True,
         predicts=_predicts(fails=_THREADS, works="two-runtimes truncated-handle"),
     ),
     Pattern(
@@ -160,6 +165,7 @@ PATTERNS: tuple[Pattern, ...] = (
             "main: popped = A.CtxPopCurrent()",
         ),
         use=("main: use(A, s)",),
+        sound=True,
         predicts=_predicts(fails="context-bound"),
     ),
     Pattern(
@@ -209,6 +215,7 @@ PATTERNS: tuple[Pattern, ...] = (
         question="Is it opening the library twice that does it, or having two copies of it?",
         setup=(*_STREAM, "main: B = open(link, local)", *_WORKER),
         use=("worker: use(B, s)",),
+        sound=True,
         predicts=_predicts(fails=f"context-bound {_THREADS}", works="two-runtimes"),
         note="The loader compares device and inode, so a symbolic link gives the first copy back.",
     ),
@@ -249,6 +256,7 @@ PATTERNS: tuple[Pattern, ...] = (
             "child: s = A.StreamCreateWithFlags(0)",
         ),
         use=("child: use(A, s)",),
+        sound=True,
         predicts=_predicts(works="fork"),
     ),
     Pattern(
@@ -269,7 +277,7 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_OPEN, "main: e = A.EventCreateWithFlags(0)", "main: A.EventDestroy(e)"),
         use=("main: A.EventDestroy(e)",),
         predicts={},
-        note="hipEventDestroy says 709 of an event it does not know; libraries that tear down twice"
-        " meet it at exit.",
+        note="Newer versions say 709 of an event they do not know, and libraries that tear down twice"
+        " meet it at exit; 5.2.3 follows the pointer.",
     ),
 )

@@ -1,0 +1,111 @@
+"""The verdict, on outcomes written for it."""
+
+from __future__ import annotations
+
+from xdiag.hypotheses import HYPOTHESES
+from xdiag.model import Cell, Outcome, OutcomeKind, Prediction, Result, Step, Support, Verdict
+from xdiag.patterns import PATTERNS
+from xdiag.verdict import describe, reading, weigh
+
+_USE = Step(actors=("worker",), verb="StreamGetFlags", phase="use")
+_SETUP = Step(actors=("main",), verb="open", phase="setup")
+
+OK = Outcome(OutcomeKind.OK)
+REFUSED = Outcome(OutcomeKind.ERROR, step=1, call="hipStreamGetFlags", code=709)
+HANG = Outcome(OutcomeKind.HANG, died_at=1)
+OTHER = Outcome(OutcomeKind.ERROR, step=1, call="hipEventRecord", code=400)
+BROKEN = Outcome(OutcomeKind.ERROR, step=0, call="open", message="cannot open")
+
+
+def _result(pattern: str, outcome: Outcome, fix: str = "none", consumer: str = "driver") -> Result:
+    id = f"{pattern}/{fix}/{consumer}"
+    return Result(Cell(id, pattern, fix, consumer, steps=(_SETUP, _USE)), outcome)
+
+
+def _verdict(hypothesis: str, *results: Result) -> Verdict:
+    return next(v for v in weigh(results, HYPOTHESES, PATTERNS) if v.hypothesis == hypothesis)
+
+
+def test_nothing_run_leaves_everything_open() -> None:
+    assert {verdict.mark for verdict in weigh((), HYPOTHESES, PATTERNS)} == {Support.OPEN}
+
+
+def test_what_must_fail_and_works_refutes() -> None:
+    verdict = _verdict("thread-bound", _result("cross-thread", OK), _result("same-thread", OK))
+    assert verdict.mark == Support.REFUTED
+    assert "cross-thread" in verdict.because
+    assert verdict.evidence[0].cell == "cross-thread/none/driver"
+    assert not verdict.evidence[0].agrees
+
+
+def test_failing_and_repaired_supports() -> None:
+    verdict = _verdict(
+        "two-runtimes",
+        _result("same-thread", OK),
+        _result("second-runtime", REFUSED),
+        _result("second-runtime", OK, fix="bind-loaded-runtime"),
+    )
+    assert verdict.mark == Support.SUPPORTED
+    assert all(evidence.agrees for evidence in verdict.evidence)
+
+
+def test_failing_without_its_fix_tried_stays_open() -> None:
+    verdict = _verdict("two-runtimes", _result("second-runtime", REFUSED))
+    assert verdict.mark == Support.OPEN and "not tried" in verdict.because
+
+
+def test_a_fix_that_does_not_help_refutes() -> None:
+    verdict = _verdict(
+        "thread-bound",
+        _result("second-runtime", REFUSED),
+        _result("second-runtime", REFUSED, fix="create-in-worker"),
+    )
+    assert verdict.mark == Support.REFUTED and "does not repair" in verdict.because
+
+
+def test_a_control_that_fails_supports_nothing() -> None:
+    verdict = _verdict(
+        "thread-bound",
+        _result("cross-thread", REFUSED),
+        _result("cross-thread", OK, fix="create-in-worker"),
+        _result("same-thread", REFUSED),
+    )
+    # same-thread is not the worker's doing
+    assert verdict.mark == Support.OPEN and "same-thread" in verdict.because
+
+
+def test_silence_of_one_consumer_does_not_hide_the_others_refusal() -> None:
+    # As on HIP 7, where most calls do not check: the identity question says -1, the replay runs.
+    not_live = Outcome(OutcomeKind.ERROR, step=1, call="hipGetStreamDeviceId", code=-1)
+    verdict = _verdict(
+        "two-runtimes",
+        _result("second-runtime", not_live),
+        _result("second-runtime", OK, consumer="replay"),
+        _result("second-runtime", OK, fix="bind-loaded-runtime"),
+    )
+    assert verdict.mark == Support.SUPPORTED
+
+
+def test_a_hang_after_fork_supports_the_fork_hypothesis() -> None:
+    verdict = _verdict("fork", _result("fork-after-init", HANG), _result("fork-before-init", OK))
+    assert verdict.mark == Support.SUPPORTED
+
+
+def test_only_refusals_and_violent_ends_count() -> None:
+    assert reading(_result("cross-thread", REFUSED)) == Prediction.FAILS
+    assert reading(_result("cross-thread", HANG)) == Prediction.FAILS
+    assert reading(_result("cross-thread", OK)) == Prediction.WORKS
+    assert reading(_result("cross-thread", OTHER)) is None
+    assert reading(_result("cross-thread", BROKEN)) is None
+    assert reading(_result("cross-thread", Outcome(OutcomeKind.SKIPPED, reason="x"))) is None
+
+
+def test_descriptions_name_code_and_call() -> None:
+    assert describe(_result("x", REFUSED)) == "709 from hipStreamGetFlags"
+    both = Outcome(
+        OutcomeKind.CRASH, step=1, call="hipStreamGetFlags", code=709, died_at=1, signal="SIGSEGV"
+    )
+    assert describe(_result("x", both)) == (
+        "709 from hipStreamGetFlags, then SIGSEGV in hipStreamGetFlags"
+    )
+    assert describe(_result("x", OK)) == "ok"

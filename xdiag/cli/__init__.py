@@ -1,0 +1,107 @@
+"""The command line: one file per command, found through the list below."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from xdiag import __version__
+from xdiag.errors import COULD_NOT_RUN, NOTHING_WRONG, XdiagError, near_matches
+
+#: name -> (module, function, help line).  Modules are imported when their command is called, so
+#: that ``xdiag --help`` stays quick.
+COMMANDS = {
+    "probe": ("xdiag.cli.probe", "Run one pattern and show every step."),
+    "matrix": ("xdiag.cli.matrix", "Run patterns x fixes and print the compatibility matrix."),
+    "patterns": ("xdiag.cli.patterns", "List the patterns, or show one."),
+    "fixes": ("xdiag.cli.fixes", "List the fixes, or show one."),
+    "runtimes": ("xdiag.cli.runtimes", "List the runtimes found here, or add one."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its commands' names and help lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}{near_matches(args[0], list(COMMANDS))}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help) for name, (_, help) in COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 nothing wrong found, 1 a fault was found, 2 wrong usage, 3 could not run,"
+    " 130 interrupted.",
+)
+@click.version_option(__version__, "-V", "--version", message="xdiag %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def _xdiag(debug: bool) -> None:
+    """Find out why a GPU stream handle is refused (HIP error 709, "context is destroyed").
+
+    xdiag runs the same few driver calls by different owners, with and without each candidate fix,
+    each in a process of its own, and weighs which explanation survives.
+    """
+    del debug
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of the ``xdiag`` command; never returns."""
+    arguments = sys.argv[1:] if args is None else args
+    debug = "--debug" in arguments
+    sys.exit(_run(arguments, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        # Taken anywhere on the line, as users put it where they are.
+        wanted = [a for a in arguments if a != "--debug"]
+        result: Any = _xdiag.main(wanted, prog_name="xdiag", standalone_mode=False)
+    except click.ClickException as error:
+        if debug:
+            raise
+        error.show()
+        return error.exit_code
+    except click.exceptions.Exit as exit_request:
+        return exit_request.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("xdiag: interrupted", err=True)
+        return 130
+    except XdiagError as error:
+        if debug:
+            raise
+        click.echo(f"xdiag: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader went away (| head): nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOTHING_WRONG
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(
+            f"xdiag: internal error: {type(error).__name__}: {error}"
+            " (a bug; run again with --debug and report the traceback)",
+            err=True,
+        )
+        return COULD_NOT_RUN
+    return result if isinstance(result, int) else NOTHING_WRONG

@@ -1,0 +1,123 @@
+"""Options that several commands share, and what they are turned into."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from xdiag.errors import Usage, near_matches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from xdiag.model import Consumer, Fix, Pattern, Target
+
+    Entry = TypeVar("Entry", Pattern, Fix, Consumer)
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+
+def _all(options: Sequence[Callable[[Function], Function]]) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _seconds(context: click.Context, parameter: click.Parameter, value: float | None) -> Any:
+    del context, parameter
+    if value is not None and not 0 < value <= 86400:
+        raise click.BadParameter("must be more than 0 and at most 86400 seconds")
+    return value
+
+
+#: Which runtime to test and what executes below it.
+target_options = _all(
+    [
+        click.option(
+            "--runtime",
+            metavar="PATH",
+            help="The library file to test (libamdhip64.so...); default: see xdiag runtimes.",
+        ),
+        click.option(
+            "--agent",
+            type=click.Choice(["auto", "hardware", "software"]),
+            default="auto",
+            show_default=True,
+            help="What executes below the runtime: a GPU, or the software agent.",
+        ),
+        click.option(
+            "--kernel-cache/--no-kernel-cache",
+            default=True,
+            help="Compile the runtime's own copy kernels once instead of in every cell"
+            " (software agent only).  [default: on]",
+        ),
+    ]
+)
+
+#: How cells are run.
+run_options = _all(
+    [
+        click.option(
+            "--actor",
+            type=click.Choice(["python", "native"]),
+            default="python",
+            show_default=True,
+            help="What worker threads are: Python threads or native pthreads.",
+        ),
+        click.option(
+            "--timeout",
+            type=float,
+            callback=_seconds,
+            help="Seconds after which a silent cell is a hang.  [default: 10, or the pattern's own]",
+        ),
+    ]
+)
+
+
+def choose_target(runtime: str | None, agent: str, kernel_cache: bool) -> Target:
+    """The target that the options ask for."""
+    from xdiag.runtimes.choose import choose
+
+    return choose(runtime, agent, kernel_cache=kernel_cache)
+
+
+def pick_one(entries: Iterable[Entry], id: str, kind: str) -> Entry:
+    """The entry called ``id``; raises Usage with near matches if there is none."""
+    known = {entry.id: entry for entry in entries}
+    if id not in known:
+        plural = "fixes" if kind == "fix" else f"{kind}s"
+        raise Usage(
+            f"no {kind} {id!r}{near_matches(id, list(known))}"
+            f" ({_listing(plural, list(known))})"
+        )
+    return known[id]
+
+
+def pick(entries: Iterable[Entry], globs: Sequence[str], kind: str) -> list[Entry]:
+    """Entries whose id matches one of the globs (comma-separated lists too), all without globs.
+
+    Raises Usage for a glob that matches nothing: a typing error must not shrink a matrix in silence.
+    """
+    known = list(entries)
+    wanted = [part.strip() for glob in globs for part in glob.split(",") if part.strip()]
+    if not wanted:
+        return known
+    ids = [entry.id for entry in known]
+    for glob in wanted:
+        if not fnmatch.filter(ids, glob):
+            plural = "fixes" if kind == "fix" else f"{kind}s"
+            raise Usage(
+                f"no {kind} matches {glob!r}{near_matches(glob, ids)} ({_listing(plural, ids)})"
+            )
+    return [
+        entry for entry in known if any(fnmatch.fnmatchcase(entry.id, glob) for glob in wanted)
+    ]
+
+
+def _listing(plural: str, ids: list[str]) -> str:
+    return f"known: {', '.join(ids)}" if len(ids) < 4 else f"xdiag {plural} lists them"

@@ -1,0 +1,69 @@
+"""``xdiag probe``: one pattern, step by step."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from xdiag.cli import output
+from xdiag.cli.options import choose_target, pick_one, run_options, target_options
+from xdiag.errors import COULD_NOT_RUN, FAULT_FOUND, NOTHING_WRONG, WRONG_USAGE
+
+if TYPE_CHECKING:
+    from xdiag.model import Result
+
+
+@click.command("probe")
+@click.option("--pattern", "-p", required=True, metavar="PATTERN",
+              help="The pattern to run (xdiag patterns lists them).")
+@click.option("--fix", "-f", default="none", show_default=True, metavar="FIX",
+              help="The fix to run it under (xdiag fixes lists them).")
+@click.option("--consumer", "-c", default="driver", show_default=True, metavar="CONSUMER",
+              help="What using the stream means: driver or replay.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--output", "-o", "path", metavar="FILE", help="Write there, not to the terminal.")
+@run_options
+@target_options
+def command(
+    pattern: str, fix: str, consumer: str, as_json: bool, path: str | None, actor: str,
+    timeout: float | None, runtime: str | None, agent: str, kernel_cache: bool,
+) -> int:
+    """Run one pattern and show every step: who called what on which runtime, and what came back.
+
+    Exits with 0 if the stream could be used, 1 if not, 2 if the fix does not apply to the pattern,
+    3 if the pattern cannot be run here.
+    """
+    from xdiag import session
+    from xdiag.consumers import CONSUMERS
+    from xdiag.engine.plan import plan
+    from xdiag.fixes import FIXES
+    from xdiag.patterns import PATTERNS
+    from xdiag.render import render
+    from xdiag.render.trace import probe_text
+
+    chosen = (
+        [pick_one(PATTERNS, pattern, "pattern")],
+        [pick_one(FIXES, fix, "fix")],
+        [pick_one(CONSUMERS, consumer, "consumer")],
+    )
+    output.check_writable(path)
+    target = choose_target(runtime, agent, kernel_cache)
+    cells = plan(*chosen, platform=target.platform, actor=actor, timeout=timeout)
+    report = session.run(cells, target, command=" ".join(["xdiag", *sys.argv[1:]]))
+    if not report.results:
+        return 130
+    output.write(render(report, "json") if as_json else probe_text(report), path)
+    return _exit_code(report.results[0])
+
+
+def _exit_code(result: Result) -> int:
+    from xdiag.model import FAULTS, OutcomeKind
+
+    kind = result.outcome.kind
+    if kind == OutcomeKind.OK:
+        return NOTHING_WRONG
+    if kind == OutcomeKind.NOT_APPLICABLE:
+        return WRONG_USAGE
+    return FAULT_FOUND if kind in FAULTS else COULD_NOT_RUN

@@ -1,0 +1,75 @@
+"""A run from plan to report: the sentence of docs/design in code.
+
+Cells are planned, the engine runs each in a child of its own, results are kept in a journal as they
+come, the verdict weighs them, and a Report holds it all.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import TYPE_CHECKING
+
+from xdiag import __version__
+from xdiag.engine.run import Engine
+from xdiag.hypotheses import HYPOTHESES
+from xdiag.model import FAULTS, SCHEMA_VERSION, Report
+from xdiag.patterns import PATTERNS
+from xdiag.runtimes.choose import copies
+from xdiag.runtimes.host import host
+from xdiag.verdict import weigh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from xdiag.model import Cell, Result, Target
+
+
+def run(
+    cells: Sequence[Cell],
+    target: Target,
+    *,
+    command: str,
+    jobs: int = 1,
+    known: Sequence[Result] = (),
+    on_result: Callable[[Result], None] | None = None,
+) -> Report:
+    """Run the cells that are not known yet and report on all of them, in the order planned.
+
+    ``on_result`` is called for each new result.  Ctrl-C ends the run early; the report then holds
+    what was finished, and its ``planned`` says how much there should have been.
+    """
+    started, clock = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
+    results = {result.cell.id: result for result in known}
+    try:
+        with Engine(target, copies(target), jobs=jobs) as engine:
+            for result in engine.run(cell for cell in cells if cell.id not in results):
+                results[result.cell.id] = result
+                if on_result is not None:
+                    on_result(result)
+    except KeyboardInterrupt:
+        pass
+    ordered = tuple(results[cell.id] for cell in cells if cell.id in results)
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        xdiag=__version__,
+        command=command,
+        target=target,
+        host=host(),
+        results=ordered,
+        verdicts=weigh(ordered, HYPOTHESES, PATTERNS, target.platform),
+        planned=len(cells),
+        seconds=time.monotonic() - clock,
+        started=started.isoformat(timespec="seconds"),
+    )
+
+
+def faulty(report: Report) -> bool:
+    """Whether a story that uses the library soundly failed: something is wrong with this machine."""
+    sound = {pattern.id for pattern in PATTERNS if pattern.sound}
+    return any(
+        result.outcome.kind in FAULTS
+        and result.cell.pattern in sound
+        and result.cell.fix == "none"
+        for result in report.results
+    )

@@ -1,0 +1,192 @@
+"""Weighs the hypotheses against what the cells showed.
+
+A hypothesis says of each pattern whether it fails or works, and which fixes would repair a failure.
+It is refuted when a pattern that it says must fail works, or when a fix that it says must help does
+not; supported when what it says fails, fails, what it says works, works, and its fix helps; open
+otherwise.  Only a refusal of the handle or a violent end counts as failing: another error code
+says something about that call, not about the handle.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xdiag import platforms
+from xdiag.model import (
+    Evidence,
+    Hypothesis,
+    OutcomeKind,
+    Pattern,
+    Prediction,
+    Result,
+    Support,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_NO_FIX = "none"
+
+
+def describe(result: Result) -> str:
+    """What a cell showed, in a few words: ``709 from hipStreamGetFlags``, ``ok``."""
+    outcome = result.outcome
+    if outcome.kind == OutcomeKind.ERROR:
+        return f"{outcome.code} from {outcome.call}"
+    refused = f"{outcome.code} from {outcome.call}, then " if outcome.code is not None else ""
+    at = outcome.died_at
+    where = next((record.call for record in outcome.trace if record.step == at), outcome.call)
+    if outcome.kind == OutcomeKind.CRASH:
+        return f"{refused}{outcome.signal} in {where}"
+    if outcome.kind == OutcomeKind.EXIT:
+        return f"{refused}exit({outcome.status}) in {where}"
+    if outcome.kind == OutcomeKind.HANG:
+        return f"{refused}hang in {where}"
+    return outcome.kind.value
+
+
+def reading(result: Result, platform: str = "hip") -> Prediction | None:
+    """Whether the handle was usable in this cell; None where the cell does not tell.
+
+    A cell tells nothing if it was not run, if its set-up failed, or if a call that accepted the
+    handle returned an error of another kind.
+    """
+    outcome = result.outcome
+    if outcome.kind == OutcomeKind.OK:
+        return Prediction.WORKS
+    at = outcome.step if outcome.step is not None else outcome.died_at
+    if at is None or result.cell.steps[at].phase == "setup":
+        return None
+    if outcome.kind in (OutcomeKind.CRASH, OutcomeKind.EXIT, OutcomeKind.HANG):
+        return Prediction.FAILS
+    if outcome.kind == OutcomeKind.ERROR and outcome.code is not None:
+        # -1 is hipGetStreamDeviceId's way of saying the same (all versions, 7.x too).
+        if outcome.code in (platforms.get(platform).refusal, -1):
+            return Prediction.FAILS
+    return None
+
+
+@dataclass(frozen=True)
+class _Observation:
+    """What the consumers together showed of a pattern under a fix."""
+
+    reading: Prediction
+    results: tuple[Result, ...]
+
+    def evidence(self, predicted: Prediction) -> list[Evidence]:
+        return [
+            Evidence(
+                cell=result.cell.id,
+                predicted=predicted,
+                observed=describe(result),
+                agrees=self.reading == predicted,
+            )
+            for result in self.results
+        ]
+
+
+def _observe(results: Iterable[Result], platform: str) -> dict[tuple[str, str], _Observation]:
+    """By pattern and fix: failing if any consumer fails, since HIP 7 checks in some calls only."""
+    told: dict[tuple[str, str], list[tuple[Prediction, Result]]] = defaultdict(list)
+    for result in results:
+        what = reading(result, platform)
+        if what is not None:
+            told[result.cell.pattern, result.cell.fix].append((what, result))
+    observations = {}
+    for key, readings in told.items():
+        worst = (
+            Prediction.FAILS
+            if any(what == Prediction.FAILS for what, _ in readings)
+            else Prediction.WORKS
+        )
+        shown = tuple(result for what, result in readings if what == worst)
+        observations[key] = _Observation(worst, shown)
+    return observations
+
+
+def weigh(
+    results: Sequence[Result],
+    hypotheses: Iterable[Hypothesis],
+    patterns: Iterable[Pattern],
+    platform: str = "hip",
+) -> tuple[Verdict, ...]:
+    """A verdict per hypothesis, in the catalogue's order."""
+    observed = _observe(results, platform)
+    stories = list(patterns)
+    return tuple(_weigh_one(hypothesis, stories, observed) for hypothesis in hypotheses)
+
+
+def _weigh_one(
+    hypothesis: Hypothesis,
+    patterns: Sequence[Pattern],
+    observed: dict[tuple[str, str], _Observation],
+) -> Verdict:
+    must_fail = [p.id for p in patterns if p.predicts.get(hypothesis.id) == Prediction.FAILS]
+    must_work = [p.id for p in patterns if p.predicts.get(hypothesis.id) == Prediction.WORKS]
+
+    def seen(ids: Iterable[str], fix: str = _NO_FIX) -> dict[str, _Observation]:
+        return {id: observed[id, fix] for id in ids if (id, fix) in observed}
+
+    fail, work = seen(must_fail), seen(must_work)
+    failing = [id for id, o in fail.items() if o.reading == Prediction.FAILS]
+    surprising = [id for id, o in fail.items() if o.reading == Prediction.WORKS]
+    broken = [id for id, o in work.items() if o.reading == Prediction.FAILS]
+    repairs = {
+        (id, fix): observed[id, fix]
+        for id in failing
+        for fix in hypothesis.repaired_by
+        if (id, fix) in observed
+    }
+    helped = {id for (id, _), o in repairs.items() if o.reading == Prediction.WORKS}
+    tried = {id for id, _ in repairs}
+
+    evidence = [
+        *(e for o in fail.values() for e in o.evidence(Prediction.FAILS)),
+        *(e for o in work.values() for e in o.evidence(Prediction.WORKS)),
+        *(e for o in repairs.values() for e in o.evidence(Prediction.WORKS)),
+    ]
+
+    if surprising:
+        mark, because = Support.REFUTED, f"it says that {_all(surprising)} must fail, and it works"
+        if len(surprising) > 1:
+            because = f"it says that {_all(surprising)} must fail, and they work"
+    elif not failing:
+        mark, because = Support.OPEN, f"no cell that could tell was run ({_some(must_fail)})"
+    elif broken:
+        mark = Support.OPEN
+        because = f"{_all(failing)} fails as it says, but so does {_all(broken)}, which should work"
+    elif hypothesis.repaired_by and not tried:
+        mark = Support.OPEN
+        because = f"{_all(failing)} fails as it says, but its fix ({_some(hypothesis.repaired_by)})"
+        because += " was not tried"
+    elif tried and not helped:
+        mark = Support.REFUTED
+        because = f"its fix ({_some(hypothesis.repaired_by)}) does not repair {_all(sorted(tried))}"
+    elif tried - helped:
+        mark = Support.OPEN
+        because = f"its fix repairs {_all(sorted(helped))} but not {_all(sorted(tried - helped))}"
+    else:
+        mark = Support.SUPPORTED
+        because = f"{_all(failing)} fails as it says"
+        if helped:
+            because += f", and {_some(hypothesis.repaired_by)} repairs it"
+        elif work:
+            because += f", and {_all(list(work))} works"
+    return Verdict(
+        hypothesis=hypothesis.id,
+        statement=hypothesis.statement,
+        mark=mark,
+        because=because,
+        evidence=tuple(evidence),
+    )
+
+
+def _all(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
