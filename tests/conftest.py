@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import build_fake, paths_beside
 
-from xdiag.consumers import CONSUMERS
 from xdiag.engine.messages import Paths
-from xdiag.engine.plan import plan
 from xdiag.engine.run import Engine
 from xdiag.errors import XdiagError
-from xdiag.fixes import FIXES
 from xdiag.model import Cell, Result, Target
-from xdiag.patterns import PATTERNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-HERE = Path(__file__).parent
-
 #: Set by .ci/run: a missing real runtime is then a failure, not a reason to skip.
 RUNTIME_REQUIRED = bool(os.environ.get("XDIAG_TEST_REQUIRE_RUNTIME"))
-
-
-def build_fake(folder: Path, *options: str) -> Path:
-    """Compile the fake runtime into ``folder``."""
-    library = folder / "libamdhip64.so.5"
-    command = [
-        "cc", "-shared", "-fPIC", "-O1", "-g", "-Wall", "-Wextra", "-Werror",
-        "-Wno-array-bounds", "-Wno-stringop-overflow", "-Wl,-soname,libamdhip64.so.5",
-        "-Wl,--build-id", *options, str(HERE / "fake" / "fake_hip.c"), "-o", str(library),
-    ]  # fmt: skip
-    subprocess.run(command, check=True)
-    return library
-
-
-def paths_beside(library: Path, folder: Path) -> Paths:
-    """A copy of the library and a link to it, as the patterns of a second runtime need."""
-    copy = folder / "copy" / library.name
-    copy.parent.mkdir(parents=True)
-    shutil.copy(library, copy)
-    link = folder / "link" / "libamdhip64.so"
-    link.parent.mkdir()
-    link.symlink_to(library)
-    return Paths(first=str(library), copy=str(copy), link=str(link))
-
-
-def cells_for(*ids: str, timeout: float | None = None, actor: str = "python") -> list[Cell]:
-    """Planned cells with these ids (pattern/fix/consumer); all that apply without any."""
-    planned = plan(PATTERNS, FIXES, CONSUMERS, timeout=timeout, actor=actor)
-    if not ids:
-        return [cell for cell in planned if not cell.not_applicable]
-    by_id = {cell.id: cell for cell in planned}
-    return [by_id[id] for id in ids]
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +70,6 @@ def real_target() -> Target:
 @pytest.fixture(scope="session")
 def real_paths(real_target: Target) -> Paths:
     """The real runtime, a copy of it and a link to it."""
-    from xdiag.runtimes.choose import copies
+    from xdiag.runtimes.copies import copies
 
     return copies(real_target)

@@ -12,7 +12,7 @@ from xdiag.fixes import FIXES
 from xdiag.hypotheses import HYPOTHESES
 from xdiag.model import ACTIONS, Cell, Pattern, Step
 from xdiag.patterns import PATTERNS
-from tests.conftest import cells_for
+from support import cells_for
 
 #: The patterns, fixes and hypotheses that users were promised.
 PROMISED_PATTERNS = """same-thread cross-thread create-in-worker creator-exited concurrent-use

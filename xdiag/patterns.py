@@ -182,6 +182,7 @@ PATTERNS: tuple[Pattern, ...] = (
         ),
         use=("main: use(B, s)",),
         predicts=_predicts(fails="two-runtimes", works="context-bound"),
+        patience=2.0,
         note="hipCtxSetCurrent stores the pointer without looking at it, and so succeeds.",
     ),
     _second(

@@ -15,7 +15,7 @@ from xdiag.engine.run import Engine
 from xdiag.hypotheses import HYPOTHESES
 from xdiag.model import FAULTS, SCHEMA_VERSION, Report
 from xdiag.patterns import PATTERNS
-from xdiag.runtimes.choose import copies
+from xdiag.runtimes.copies import copies
 from xdiag.runtimes.host import host
 from xdiag.verdict import weigh
 

@@ -210,6 +210,7 @@ EXPORT hsa_status_t hsa_amd_signal_value_pointer(hsa_signal_t handle,
         return HSA_STATUS_ERROR_INVALID_ARGUMENT;
     struct signal *signal = signal_from_handle(handle);
     atomic_store(&signal->exposed, true);
+    signal_nudge(signal); /* whoever sleeps on it must begin to look by itself */
     *ptr = &signal->abi.value;
     return HSA_STATUS_SUCCESS;
 }

@@ -10,7 +10,7 @@
 EXPORT const char xdiag_agent_version[] = XDIAG_AGENT_VERSION;
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
-static bool started;
+static enum { NOT_STARTED, STARTED, REFUSED } state;
 
 /* Queue and watcher threads run this library's code until the process ends, so it must outlive
  * a dlclose of the HIP runtime that loaded it. */
@@ -23,17 +23,15 @@ static void pin_this_library(void)
 
 EXPORT hsa_status_t hsa_init(void)
 {
-    hsa_status_t status = HSA_STATUS_SUCCESS;
     pthread_mutex_lock(&start_lock);
-    if (!started) {
-        if (knobs_read()) {
+    if (state == NOT_STARTED) {
+        state = knobs_read() ? STARTED : REFUSED; /* refused once and for all: one line, not many */
+        if (state == STARTED) {
             pin_this_library();
             agents_start();
-            started = true;
-        } else {
-            status = HSA_STATUS_ERROR;
         }
     }
+    hsa_status_t status = state == STARTED ? HSA_STATUS_SUCCESS : HSA_STATUS_ERROR;
     pthread_mutex_unlock(&start_lock);
     return status;
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.conftest import cells_for
+from support import cells_for
 from xdiag.model import OutcomeKind, Result
 
 if TYPE_CHECKING:

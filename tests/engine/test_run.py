@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.conftest import build_fake, cells_for, paths_beside
+from support import build_fake, cells_for, paths_beside
 from xdiag.engine.run import Engine
 from xdiag.errors import CannotRun
 from xdiag.model import OutcomeKind, Result, Target

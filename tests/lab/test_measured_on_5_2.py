@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import cells_for
+from support import cells_for
 from xdiag.engine.run import Engine
 from xdiag.model import OutcomeKind, Result, StepRecord
 

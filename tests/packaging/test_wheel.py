@@ -23,7 +23,7 @@ GLIBC = {"libc.so.6", "libdl.so.2", "libpthread.so.0", "ld-linux-x86-64.so.2"}
 @pytest.fixture(scope="module")
 def contents(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+        return {name: archive.read(name) for name in archive.namelist() if name[-1] != "/"}
 
 
 def test_holds_the_package_its_native_parts_and_nothing_else(contents, root):

@@ -17,7 +17,7 @@ from xdiag.errors import FAULT_FOUND, NOTHING_WRONG, Usage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from xdiag.model import Cell, Result
+    from xdiag.model import Cell, Report, Result
 
 _INTERRUPTED = 130
 
@@ -123,12 +123,13 @@ def _command_line() -> str:
     return shlex.join(["xdiag", *sys.argv[1:]])
 
 
-def _print(report: object, form: str, path: str | None) -> None:
-    from xdiag.model import Report
-    from xdiag.render import render
+def _print(report: Report, form: str, path: str | None) -> None:
+    from xdiag.render import render, table
 
-    assert isinstance(report, Report)
-    output.write(render(report, form), path)
+    if form == "table":
+        output.show(lambda console: table.show(report, console), path)
+    else:
+        output.write(render(report, form), path)
 
 
 @contextmanager

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from xdiag.errors import CannotRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
 
 
 def check_writable(path: str | None) -> None:
@@ -23,6 +30,18 @@ def check_writable(path: str | None) -> None:
         raise CannotRun(f"cannot write {path}: there is no directory {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CannotRun(f"cannot write {path}: no permission to write into {folder}")
+
+
+def show(draw: Callable[[Console], None], path: str | None) -> None:
+    """Draw in colour on a terminal, as plain text into a pipe or file."""
+    if path is None and sys.stdout.isatty():
+        from rich.console import Console
+
+        draw(Console())
+        return
+    from xdiag.render.terminal import printed
+
+    write(printed(draw), path)
 
 
 def write(text: str, path: str | None) -> None:

@@ -41,7 +41,7 @@ def command(
     from xdiag.fixes import FIXES
     from xdiag.patterns import PATTERNS
     from xdiag.render import render
-    from xdiag.render.trace import probe_text
+    from xdiag.render.trace import show_probe
 
     chosen = (
         [pick_one(PATTERNS, pattern, "pattern")],
@@ -54,7 +54,10 @@ def command(
     report = session.run(cells, target, command=" ".join(["xdiag", *sys.argv[1:]]))
     if not report.results:
         return 130
-    output.write(render(report, "json") if as_json else probe_text(report), path)
+    if as_json:
+        output.write(render(report, "json"), path)
+    else:
+        output.show(lambda console: show_probe(report, console), path)
     return _exit_code(report.results[0])
 
 

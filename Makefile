@@ -1,0 +1,61 @@
+# Everything a checkout needs.  The set-up is kept up to date by itself: each target makes what it
+# needs, and the second run starts at once.  PYTHON=... picks the interpreter, ARGS=... is passed on.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help matrix test setup native runtimes lint format docs bench sanitize wheel clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+	while IFS='|' read -r name text; do printf 'make %-10s %s\n' "$$name" "$$text"; done
+
+matrix: native runtimes ## set everything up, run every pattern against every fix, print the matrix
+	@$(BIN)/xdiag matrix $(ARGS) || [ $$? -eq 1 ] # 1: a fault was found, as it should be
+
+test: setup ## set everything up, run the tests
+	@$(BIN)/pytest -m "not slow" $(ARGS)
+
+setup: .venv/.dev native runtimes ## make .venv with xdiag and the tools for its development
+
+native: .venv/.package ## build the C parts that are older than their sources
+	@$(BIN)/python cffi_build/build_native.py --stale
+
+runtimes: .venv/.package native ## fetch AMD's HIP runtime into the per-user cache
+	@$(BIN)/xdiag runtimes add
+
+lint: .venv/.dev ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+
+format: .venv/.dev ## let ruff write the code its way
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+docs: native ## write docs/patterns.md and docs/fixes.md from the catalogues
+	@$(BIN)/python docs/generate.py $(ARGS)
+
+bench: setup ## run the benchmarks
+	@$(BIN)/pytest tests/bench -s $(ARGS)
+
+sanitize: setup ## run the C parts' tests under the address, undefined and thread sanitizers
+	@.ci/sanitize
+
+wheel: .venv/.wheel ## build the portable wheel into dist/, check it, install it, run it
+	@.ci/wheel
+
+clean: ## remove all that was built or installed here, .venv too
+	@rm -rf build dist .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf xdiag/_native.abi3.so* xdiag/_lib
+
+.venv/.package: pyproject.toml
+	@.ci/setup
+
+.venv/.dev: pyproject.toml
+	@.ci/setup dev
+
+.venv/.wheel: pyproject.toml
+	@.ci/setup dev wheel

@@ -1,0 +1,65 @@
+"""What a reader has to know before the results: what was run, on what, and how far it came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdiag.render.text import count
+
+if TYPE_CHECKING:
+    from xdiag.model import Report, Target
+
+#: Stands with every result of a software agent.
+STANDS_IN = (
+    "The software agent stands in for the GPU: this shows the HIP runtime's host-side logic and"
+    " does not speak for hardware."
+)
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """The header as terms and texts; terms with nothing to say are left out."""
+    target, host = report.target, report.host
+    wanted = [
+        ("runtime", target.runtime),
+        ("found in", target.source),
+        ("version", target.version),
+        ("SONAME", target.soname),
+        ("build id", target.build_id),
+        ("agent", f"software. {STANDS_IN}" if target.agent == "software" else target.agent),
+        ("devices", _devices(target)),
+        ("library path", ":".join(target.library_path)),
+        ("environment", " ".join(f"{name}={value}" for name, value in target.environment.items())),
+        ("system", host.system),
+        ("kernel", host.kernel),
+        ("libc", host.libc),
+        ("Python", host.python),
+        ("CPUs", str(host.cpus)),
+        ("container", host.container),
+        ("xdiag", report.xdiag),
+        ("command", report.command),
+        ("started", report.started),
+        ("cells", _cells(report)),
+    ]
+    notes = [("note", note) for note in target.notes]
+    return [(term, text) for term, text in (*wanted, *notes) if text]
+
+
+def interruption(report: Report) -> str:
+    """``interrupted: N of M cells`` where fewer were run than planned, else empty."""
+    if len(report.results) >= report.planned:
+        return ""
+    return f"interrupted: {len(report.results)} of {report.planned} cells"
+
+
+def _devices(target: Target) -> str:
+    if target.device_name:
+        return f"{target.devices} ({target.device_name})"
+    return str(target.devices)
+
+
+def _cells(report: Report) -> str:
+    planned = max(report.planned, len(report.results))
+    done = count(len(report.results), "result")
+    text = f"{planned} planned, {done}, {report.seconds:.1f} s"
+    interrupted = interruption(report)
+    return f"{text} ({interrupted})" if interrupted else text

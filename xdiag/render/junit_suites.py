@@ -1,0 +1,71 @@
+"""The report as JUnit XML: a suite per consumer, a case per cell.
+
+A cell whose use of the stream failed is a failure.  One that failed before the use (in the set-up
+or in a fix's own steps) is an error, since it answers nothing.  A cell that was not run is skipped.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+from xdiag.model import FAULTS
+from xdiag.render import header, trace
+from xdiag.render.labels import label
+from xdiag.render.matrix import Matrix, matrices
+from xdiag.render.text import printable
+
+if TYPE_CHECKING:
+    from xdiag.model import Report, Result, Target
+
+
+def render(report: Report) -> str:
+    """The report as a ``testsuites`` document."""
+    suites = [_suite(matrix, report) for matrix in matrices(report)]
+    root = ET.Element("testsuites", name="xdiag")
+    for name in ("tests", "failures", "errors", "skipped"):
+        root.set(name, str(sum(int(suite.get(name, "0")) for suite in suites)))
+    root.set("time", f"{sum(result.outcome.seconds for result in report.results):.3f}")
+    root.extend(suites)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _suite(matrix: Matrix, report: Report) -> ET.Element:
+    results = matrix.ordered()
+    cases = [_case(result, report.target) for result in results]
+    suite = ET.Element("testsuite", name=printable(matrix.consumer), tests=str(len(cases)))
+    for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
+    suite.set("time", f"{sum(result.outcome.seconds for result in results):.3f}")
+    if report.started:
+        suite.set("timestamp", printable(report.started))
+    properties = ET.SubElement(suite, "properties")
+    for term, text in header.facts(report):
+        ET.SubElement(properties, "property", name=term, value=printable(text))
+    suite.extend(cases)
+    return suite
+
+
+def _case(result: Result, target: Target) -> ET.Element:
+    cell, outcome = result.cell, result.outcome
+    case = ET.Element(
+        "testcase",
+        classname=printable(f"xdiag.{cell.consumer}.{cell.pattern}"),
+        name=printable(f"{cell.pattern} / {cell.fix}"),
+        time=f"{outcome.seconds:.3f}",
+    )
+    mark = label(result)
+    if mark.style == "absent":
+        ET.SubElement(case, "skipped", message=printable(outcome.reason or mark.text))
+    elif outcome.kind in FAULTS:
+        tag = "error" if mark.style == "setup" else "failure"
+        element = ET.SubElement(case, tag, type=outcome.kind.value, message=_message(result))
+        element.text = f"\n{trace.plain(result, target)}"
+    return case
+
+
+def _message(result: Result) -> str:
+    outcome = result.outcome
+    parts = (label(result).text, outcome.name, outcome.call, outcome.message)
+    return printable(": ".join(part for part in parts if part))

@@ -1,0 +1,232 @@
+"""What one cell means, in two to four plain sentences, and never more than it shows.
+
+The rules per HIP version are those of ``hip::isValid``: up to 6.4 most stream calls look the handle
+up among the loaded copy's live streams; from 7.0 on only a few still do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdiag.model import OutcomeKind
+from xdiag.patterns import PATTERNS
+from xdiag.platforms.hip import CONTEXT_IS_DESTROYED
+from xdiag.render import seen
+from xdiag.render.header import STANDS_IN
+from xdiag.render.labels import label
+from xdiag.render.matrix import fix_title
+from xdiag.render.text import count, printable
+
+if TYPE_CHECKING:
+    from xdiag.model import Result, StepRecord, Target
+
+_QUESTIONS = {pattern.id: pattern.question for pattern in PATTERNS}
+
+#: Answers to the questions that have a yes or no: when the use works, and when it is refused.
+#: Where one of them is empty, and for patterns that are not named, what was seen is the answer.
+_ANSWERS = {
+    "same-thread": ("yes", ""),
+    "cross-thread": ("yes", "no"),
+    "creator-exited": ("yes", "no"),
+    "concurrent-use": ("yes", "no"),
+    "device-reset": ("yes", "no"),
+    "null-stream": ("it is accepted", ""),
+    "per-thread-stream": ("yes", "no"),
+    "legacy-stream": ("yes", "no"),
+    "other-device-current": ("no", "yes"),
+    "context-popped": ("no", ""),
+    "foreign-context": ("yes", "no"),
+    "second-runtime": ("yes", "no"),
+    "second-runtime-deepbind": ("yes", "no"),
+    "second-runtime-global": ("yes", "no"),
+    "second-namespace": ("yes", "no"),
+    "fork-before-init": ("yes", "no"),
+    "event-destroyed-twice": ("", "yes"),
+}
+
+#: Calls that look the handle up in every version, and those that do so up to 6.4.
+_CHECK_ALWAYS = ("hipStreamGetCaptureInfo_v2", "hipGetStreamDeviceId", "hipStreamGetDevice")
+_CHECK_TO_6 = (
+    *_CHECK_ALWAYS,
+    "hipStreamGetFlags",
+    "hipStreamGetPriority",
+    "hipStreamQuery",
+    "hipStreamSynchronize",
+)
+
+
+def meaning(result: Result, target: Target) -> list[str]:
+    """What the outcome of one cell means, as sentences for a reader who knows no HIP internals."""
+    lines = [_what_was_seen(result, target), _answer(result, target), _loaded_copies(result)]
+    if target.agent == "software" and result.outcome.trace:
+        lines.append(STANDS_IN)
+    return [printable(line) for line in lines if line]
+
+
+def _what_was_seen(result: Result, target: Target) -> str:
+    outcome = result.outcome
+    match outcome.kind:
+        case OutcomeKind.NOT_APPLICABLE:
+            return f"The fix does not apply to this pattern: {outcome.reason}."
+        case OutcomeKind.SKIPPED:
+            return f"The cell was not run: {outcome.reason}."
+        case OutcomeKind.UNSUPPORTED:
+            return f"The cell says nothing about the stream: {outcome.reason}."
+        case OutcomeKind.OK:
+            return _accepted(result, target)
+        case OutcomeKind.ERROR:
+            return _error(result, target)
+        case OutcomeKind.CRASH | OutcomeKind.EXIT | OutcomeKind.HANG:
+            return _violent_end(result, target)
+
+
+# ---- an end without any failure ----
+
+
+def _accepted(result: Result, target: Target) -> str:
+    records = [record for record in result.outcome.trace if record.phase == "use"]
+    answered = sum(record.state == "done" for record in records)
+    missing = sum(record.state == "unsupported" for record in records)
+    text = f"The use made {count(answered, 'call')} and none of them failed"
+    if missing:
+        text += f"; {count(missing, 'call')} more {'is' if missing == 1 else 'are'} not in this"
+        text += " runtime"
+    text += "."
+    if not _handle_was_checked(result, target):
+        text += (
+            " None of those calls is known to check the handle in this version (HIP 7 checks it in"
+            " few), so that this does not show that the handle is this copy's."
+        )
+    return text
+
+
+def _handle_was_checked(result: Result, target: Target) -> bool:
+    """Whether a call that looks the handle up answered for it."""
+    if target.platform != "hip":
+        return True
+    version = seen.hip_version(target)
+    checking = _CHECK_TO_6 if version is not None and version < (7, 0) else _CHECK_ALWAYS
+    passed = [
+        record
+        for record in result.outcome.trace
+        if record.phase == "use" and record.state == "done" and record.handle is not None
+    ]
+    return not passed or any(record.call in checking for record in passed)
+
+
+# ---- an error ----
+
+
+def _error(result: Result, target: Target) -> str:
+    outcome = result.outcome
+    record = seen.failing_record(result)
+    phase = seen.failing_phase(result)
+    if record is None or outcome.code is None:
+        why = f": {outcome.message}" if outcome.message else ""
+        text = f"The step {outcome.call or 'that failed'} could not be done{why}."
+    elif seen.refused(result) and record.handle is not None:
+        return _refusal(record, target)
+    else:
+        text = f"{_call(record)} returned {_code(record)}."
+    if phase == "setup":
+        return f"{text} The stream was not used yet, so that this says nothing about its use."
+    if phase == "fix":
+        return f"{text} It is a step of the fix; the stream was not used after it."
+    if record is not None and outcome.code == CONTEXT_IS_DESTROYED and target.platform == "hip":
+        return f"{text} It was given no stream, so that this is not about a stream."
+    return f"{text} The code alone does not say why."
+
+
+def _refusal(record: StepRecord, target: Target) -> str:
+    text = f"{_call(record)} refused the handle {hex(record.handle or 0)} with {_code(record)}."
+    if target.platform != "hip":
+        return text
+    knows = "the handle is not in this copy's set of live streams"
+    version = seen.hip_version(target)
+    if record.code == seen.NO_DEVICE:
+        return f"{text} That says one thing: {knows}."
+    if version is not None and version >= (7, 0):
+        return (
+            f"{text} HIP 7 took this check out of most stream calls; from one that still has it,"
+            f" it says one thing: {knows}."
+        )
+    text += f" On HIP up to 6.4 this says one thing: {knows}."
+    return text if version else f"{text} The version of this runtime is not known."
+
+
+# ---- an end that the process did not report ----
+
+
+def _violent_end(result: Result, target: Target) -> str:
+    outcome = result.outcome
+    record = seen.record_in_flight(result)
+    where = f" in {_call(record, start=False)}" if record is not None else " between two steps"
+    if outcome.kind is OutcomeKind.CRASH:
+        text = f"The process was killed by {outcome.signal or 'a signal'}{where}."
+    elif outcome.kind is OutcomeKind.EXIT:
+        status = "" if outcome.status is None else f" with status {outcome.status}"
+        text = f"The process exited{status}{where}."
+    else:
+        text = f"The process was still{where} after {outcome.seconds:.1f} s, and was ended."
+    refusal = seen.failing_record(result)
+    if outcome.code is not None and refusal is not None:
+        text += f" Besides, {_call(refusal, start=False)} returned {_code(refusal)}."
+    version = seen.hip_version(target)
+    trusting = record is not None and record.handle is not None and record.phase == "use"
+    if trusting and outcome.kind is OutcomeKind.CRASH and version and version >= (7, 0):
+        text += " HIP 7 follows a handle unchecked in most stream calls; whether it did so here,"
+        return f"{text} the crash alone does not tell."
+    return f"{text} That tells where it ended, not why."
+
+
+# ---- the pattern's question ----
+
+
+def _answer(result: Result, target: Target) -> str:
+    cell, outcome = result.cell, result.outcome
+    question = _QUESTIONS.get(cell.pattern)
+    if question is None or label(result).style in ("absent", "setup"):
+        return ""
+    seen_here = label(result).text
+    if cell.fix != "none":
+        return f'With the fix "{fix_title(cell.fix)}": {seen_here}. It was asked: {question}'
+    works, refused = _ANSWERS.get(cell.pattern, ("", ""))
+    answer = ""
+    if outcome.kind is OutcomeKind.OK and _handle_was_checked(result, target):
+        answer = works
+    elif outcome.kind is OutcomeKind.ERROR and seen.refused(result):
+        answer = refused
+    return f"{question} Here: {f'{answer} ({seen_here})' if answer else seen_here}."
+
+
+# ---- which copies were loaded ----
+
+
+def _loaded_copies(result: Result) -> str:
+    copies = seen.copies(result.outcome)
+    if len(copies) > 1:
+        names = ["/".join(name for name, _ in copy) for copy in copies]
+        return (
+            f"{_number_word(len(copies))} copies of the library are loaded ({', '.join(names)}):"
+            " the loader tells them apart by device and inode, and each has streams of its own."
+        )
+    if len(result.outcome.runtimes) > 1:
+        return f"{' and '.join(result.outcome.runtimes)} are one loaded copy of the library."
+    return ""
+
+
+def _number_word(number: int) -> str:
+    return {2: "Two", 3: "Three"}.get(number, str(number))
+
+
+# ---- words for a record ----
+
+
+def _call(record: StepRecord, *, start: bool = True) -> str:
+    on = f" on runtime {record.runtime}" if record.runtime else ""
+    kind = "call" if record.runtime else "step"
+    return f"{'The' if start else 'the'} {kind} {record.call}{on}"
+
+
+def _code(record: StepRecord) -> str:
+    return f"{record.code} ({record.name})" if record.name else str(record.code)

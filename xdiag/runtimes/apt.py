@@ -1,0 +1,200 @@
+"""Debian's package tools, without root: nothing of the system's is written to or locked.
+
+The sources, keys, proxies and preferences are the machine's own; only what apt writes (its lists,
+caches, archives) is in a private directory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from xdiag.errors import CannotRun
+from xdiag.model import Record
+
+#: Seconds of silence after which a server is given up (apt's own default is two minutes).
+_SILENCE = 20
+#: Seconds after which a whole command is given up.
+_PATIENCE = 1800
+
+_INSTALL = re.compile(
+    r"Inst (?P<name>\S+) (?:\[(?P<old>[^]]*)\] )?\((?P<version>\S+) (?P<rest>.*)\)"
+)
+#: What apt says when the servers cannot be reached.
+_UNREACHABLE = re.compile(
+    r"Temporary failure resolving|Could not resolve|Could not connect|Unable to connect"
+    r"|Cannot initiate the connection|Connection (?:failed|timed out|refused)|No route to host"
+    r"|Network is unreachable"
+)
+_DISK_FULL = "No space left on device"
+
+# Hooks of the machine's own (to empty the system's archives, to tell a desktop) are not ours to
+# run.  The indexes left out are those that no package name or dependency is in.
+_CONFIG = """\
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Pre-Install-Pkgs;
+Dir::Cache "{private}/cache/";
+Dir::Cache::archives "archives/";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb-src::Sources::DefaultEnabled "false";
+Acquire::Retries "1";
+Acquire::http::Timeout "{silence}";
+Acquire::https::Timeout "{silence}";
+"""
+_CONFIG_STATE = """\
+Dir::State "{private}/state/";
+Dir::State::lists "lists/";
+Dir::State::status "{status}";
+"""
+# As root apt drops to a user of its own, who cannot enter a private directory.
+_CONFIG_ROOT = 'APT::Sandbox::User "root";\n'
+
+
+class Planned(Record, frozen=True):
+    """One package that an installation would bring."""
+
+    name: str
+    version: str
+    #: The installed version that it would replace.
+    replaces: str = ""
+
+
+class Failed(CannotRun):
+    """A command of apt's failed.  ``stale`` where newer lists may mend it."""
+
+    def __init__(self, message: str, *, stale: bool = False) -> None:
+        super().__init__(message)
+        self.stale = stale
+
+
+class Apt:
+    """apt over a private directory: on the system's package lists, or on lists of its own."""
+
+    def __init__(self, private: Path, *, own_lists: bool) -> None:
+        self._config = private / "apt.conf"
+        # apt.conf(5) has no way to write a quote in a value.
+        if any(character in str(private) for character in '"\\\n'):
+            raise CannotRun(f"apt cannot use a directory of this name: {private}")
+        text = _CONFIG.format(private=private, silence=_SILENCE)
+        (private / "cache/archives/partial").mkdir(parents=True, exist_ok=True)
+        if own_lists:
+            (private / "state/lists/partial").mkdir(parents=True, exist_ok=True)
+            text += _CONFIG_STATE.format(private=private, status=_dpkg_status())
+        if os.geteuid() == 0:
+            text += _CONFIG_ROOT
+        self._config.write_text(text)
+
+    def update(self) -> str:
+        """Fetch the package lists; returns what went wrong, which need not concern us."""
+        done = self._run("apt-get", "update")
+        return "" if done.returncode == 0 and "Failed to fetch" not in done.stderr else _why(done)
+
+    def names(self, prefix: str) -> list[str]:
+        """Names of packages that start so; some may be known by name only."""
+        return self._run("apt-cache", "pkgnames", prefix).stdout.split()
+
+    def candidate(self, package: str) -> str:
+        """The version that would be installed; empty for a package that cannot be had."""
+        done = self._run("apt-cache", "policy", package)
+        match = re.search(r"^\s+Candidate: (\S+)$", done.stdout, re.MULTILINE)
+        return match[1] if match and match[1] != "(none)" else ""
+
+    def plan(self, package: str, version: str) -> tuple[Planned, ...]:
+        """What installing this would bring; raises Failed where it cannot be installed."""
+        done = self._run(
+            "apt-get", "-s", "install", "--no-install-recommends", f"{package}={version}"
+        )
+        if done.returncode != 0:
+            raise Failed(f"apt finds no way to install {package}: {_why(done)}")
+        matches = (_INSTALL.match(line) for line in done.stdout.splitlines())
+        return tuple(Planned(m["name"], m["version"], m["old"] or "") for m in matches if m)
+
+    def download(self, planned: Planned, into: Path) -> Path:
+        """Fetch one package, checked by apt against its lists; raises Failed."""
+        into.mkdir(exist_ok=True)
+        before = set(into.iterdir())
+        done = self._run("apt-get", "download", f"{planned.name}={planned.version}", cwd=into)
+        new = [path for path in set(into.iterdir()) - before if path.suffix == ".deb"]
+        if done.returncode != 0 or len(new) != 1:
+            raise Failed(
+                f"cannot fetch {planned.name} {planned.version}: {_why(done)}",
+                stale=" 404 " in done.stderr or "was not found" in done.stderr,
+            )
+        return new[0]
+
+    def _run(
+        self, program: str, *arguments: str, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return run([tool(program), "-q", "-c", str(self._config), *arguments], cwd=cwd)
+
+
+def installed(prefix: str) -> dict[str, str]:
+    """Packages installed system-wide whose names start so: name -> version."""
+    done = run(
+        [tool("dpkg-query"), "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n",
+         f"{prefix}*"]
+    )  # fmt: skip
+    rows = (line.split() for line in done.stdout.splitlines())
+    return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] == "installed"}
+
+
+def unpack(package: Path, into: Path) -> None:
+    """Unpack a package's files; raises Failed."""
+    done = run([tool("dpkg-deb"), "-x", str(package), str(into)])
+    if done.returncode != 0:
+        raise Failed(f"cannot unpack {package.name}: {_why(done)}")
+
+
+def tool(name: str) -> str:
+    """Where a program is; raises CannotRun if this machine has none."""
+    found = shutil.which(name)
+    if found is None:
+        raise CannotRun(
+            f"{name} is not here: fetching a runtime needs the package tools of Debian or Ubuntu;"
+            " install ROCm's HIP runtime by other means and name it with --runtime PATH"
+        )
+    return found
+
+
+def run(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, quietly and in English."""
+    environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    # A library path that is meant for the patient is none of apt's business.
+    for name in ("LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT"):
+        environment.pop(name, None)
+    try:
+        return subprocess.run(
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+            errors="replace", timeout=_PATIENCE, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{command[0]} did not end within {_PATIENCE} s") from error
+    except OSError as error:
+        raise Failed(f"cannot run {command[0]}: {error.strerror}") from error
+
+
+def _dpkg_status() -> str:
+    done = run([tool("apt-config"), "shell", "status", "Dir::State::status/f"])
+    match = re.fullmatch(r"status='(.+)'\s*", done.stdout)
+    return match[1] if match else "/var/lib/dpkg/status"
+
+
+def _why(done: subprocess.CompletedProcess[str]) -> str:
+    """The reason in apt's or dpkg's output, in one line, and what to do about the usual ones."""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    for line in lines:
+        if _DISK_FULL in line:
+            return "no space left on the disk: make room, or set XDG_CACHE_HOME to another one"
+    for line in lines:
+        if _UNREACHABLE.search(line):
+            server = re.sub(r"^[EW]: (Failed to fetch )?", "", line)
+            return f"the package servers cannot be reached ({server}); check network and proxy"
+    told = [line for line in lines if re.match(r"E:|dpkg", line)] or lines
+    return re.sub(r"^E: ", "", told[0]) if told else f"exit status {done.returncode}"

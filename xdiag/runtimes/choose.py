@@ -1,0 +1,266 @@
+"""Pick the runtime that an experiment uses, and what executes below it.
+
+A runtime that the user names comes first; else one that finds a GPU; else the newest at hand, over
+the software agent.  What is said of the one picked was asked of it, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from xdiag import platforms
+from xdiag.errors import CannotRun, Usage, near_matches
+from xdiag.model import Target
+from xdiag.runtimes import agent as native_parts
+from xdiag.runtimes import cache, find, probe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xdiag.runtimes.find import Candidate
+
+AGENTS = ("auto", "hardware", "software")
+
+#: The kernel driver's device: without it there is no GPU for HIP.
+KERNEL_DRIVER = Path("/dev/kfd")
+#: Variables that hide devices from HIP, and so may hide all of them.
+_HIDING = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
+#: Sources in the order in which they are asked for a GPU: what the user's programs load, first.
+_HARDWARE_ORDER = ("option", "torch", "rocm", "system", "cache")
+#: Separators in LD_LIBRARY_PATH, which cannot be quoted there.
+_SEPARATORS = ":;"
+
+
+def choose(
+    runtime: str | None = None,
+    agent: str = "auto",
+    *,
+    kernel_cache: bool = True,
+    devices: int = 2,
+    platform: Literal["hip"] = "hip",
+) -> Target:
+    """The runtime to experiment on: the file ``runtime``, or the best one at hand.
+
+    ``agent`` is one of ``AGENTS``; ``devices`` is how many the software agent shows.  Raises Usage
+    for what makes no sense, CannotRun, with all that was tried, where nothing works.
+    """
+    if agent not in AGENTS:
+        hint = near_matches(agent, list(AGENTS))
+        raise Usage(f"no agent is called {agent!r}{hint or ': ' + ', '.join(AGENTS)}")
+    if devices < 1:
+        raise Usage(f"the software agent cannot show {devices} devices: 1 at least")
+    choice = _Choice(platforms.get(platform).library, devices, kernel_cache)
+    if runtime is not None:
+        candidates: tuple[Candidate, ...] = (find.from_option(runtime, platform),)
+        nothing = ""
+    else:
+        found = find.find(platform)
+        candidates = found.usable()
+        nothing = _nothing_found(found)
+    if not candidates:
+        raise CannotRun(nothing)
+    target = None
+    if agent != "software":
+        target = choice.on_hardware(candidates)
+    if target is None and agent != "hardware":
+        target = choice.on_software(candidates)
+    if target is None:
+        raise CannotRun(choice.why_not(agent))
+    return msgspec.structs.replace(target, platform=platform)
+
+
+@dataclass
+class _Choice:
+    """One choice on its way: what is wanted, and what was learnt."""
+
+    library: str
+    devices: int
+    kernel_cache: bool
+    notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def on_hardware(self, candidates: tuple[Candidate, ...]) -> Target | None:
+        """The first runtime that finds a GPU; None where none does."""
+        if not KERNEL_DRIVER.exists():
+            self.notes.append(f"No GPU: {KERNEL_DRIVER} is absent.")
+            return None
+        if not os.access(KERNEL_DRIVER, os.R_OK | os.W_OK):
+            self.notes.append(
+                f"{KERNEL_DRIVER} may not be opened by this user:"
+                " the groups render and video usually may."
+            )
+        order = sorted(candidates, key=lambda each: _HARDWARE_ORDER.index(each.source))
+        for candidate in order:
+            target = self._on_hardware(candidate)
+            if target is not None:
+                return target
+        self.notes.append("No GPU answered: " + "; ".join(self.failures) + ".")
+        return None
+
+    def _on_hardware(self, candidate: Candidate) -> Target | None:
+        problem = ""
+        for path in _hardware_paths(candidate):
+            answer = probe.ask(candidate.real_path, library_path=path)
+            if any(_is_ours(file) for file in answer.hsa):
+                problem = "LD_LIBRARY_PATH or LD_PRELOAD puts the software agent below it"
+            elif not answer.problem:
+                return self._target(candidate, "hardware", answer, path, {})
+            else:
+                problem = problem or answer.problem
+            if answer.loaded:
+                break  # it is not a library that is missing
+        self.failures.append(f"{candidate.real_path}: {problem}{_hidden()}")
+        return None
+
+    def on_software(self, candidates: tuple[Candidate, ...]) -> Target | None:
+        """The newest runtime that works over the software agent; None where none does."""
+        library = native_parts.library()
+        self.failures.clear()
+        for candidate in candidates:
+            target = self._on_software(candidate, library)
+            if target is not None:
+                return target
+        return None
+
+    def _on_software(self, candidate: Candidate, library: Path) -> Target | None:
+        problem = ""
+        for path, environment, notes in self._software_setups(candidate, library):
+            if bad := next((each for each in path if set(each) & set(_SEPARATORS)), ""):
+                problem = f"{bad} cannot be in LD_LIBRARY_PATH: it has a colon or semicolon in it"
+                continue
+            answer = probe.ask(candidate.real_path, library_path=path, environment=environment)
+            ours = [_is_ours(file) for file in answer.hsa]
+            if answer.loaded and answer.hsa and not any(ours):
+                # A runtime with an RPATH brings its own; the next set-up goes before that.
+                problem = f"it keeps to an HSA runtime of its own, {answer.hsa[0]}"
+            elif answer.problem or not any(ours):
+                problem = answer.problem or "it does not use an HSA runtime of its own file"
+                break
+            else:
+                self.notes += notes
+                if answer.devices != self.devices:
+                    self.notes.append(
+                        f"{self.devices} devices were asked for, the runtime shows"
+                        f" {answer.devices}{_hidden()}."
+                    )
+                self.notes += [f"Passed over {failure}." for failure in self.failures]
+                return self._target(candidate, "software", answer, path, environment)
+        if candidate.source == "cache" and "does not load" in problem:
+            problem += " (`xdiag runtimes add --again` fetches what the system lacks by now)"
+        self.failures.append(f"{candidate.real_path}: {problem}{_hidden()}")
+        return None
+
+    def _software_setups(
+        self, candidate: Candidate, library: Path
+    ) -> Iterator[tuple[tuple[str, ...], dict[str, str], list[str]]]:
+        """Ways to put the agent below a runtime, the plainest first."""
+        environment = {"XDIAG_AGENT_DEVICES": str(self.devices)}
+        path = [str(library.parent)]
+        notes = []
+        cached = self._kernel_cache(candidate)
+        if cached is not None:
+            folder, variables = cached
+            path.append(folder)
+            environment |= variables
+            notes.append(
+                "The runtime's own kernels are compiled once, by AMD's comgr, and reused by all"
+                " processes."
+            )
+        path += candidate.library_dirs
+        yield tuple(path), environment, notes
+        if not set(str(library)) & set(" :"):
+            earlier = os.environ.get("LD_PRELOAD", "")
+            preload = f"{library} {earlier}".strip()
+            note = "The software agent is preloaded: this runtime looks for HSA in its own place."
+            yield tuple(path), {**environment, "LD_PRELOAD": preload}, [*notes, note]
+
+    def _kernel_cache(self, candidate: Candidate) -> tuple[str, dict[str, str]] | None:
+        """Directory and variables of the kernel cache; None where it cannot be used."""
+        ours = native_parts.kernel_cache() if self.kernel_cache else None
+        real = _file_in(candidate.library_dirs, native_parts.COMGR)
+        real = real or find.loader_finds(native_parts.COMGR)
+        if ours is None or not real:
+            return None
+        try:
+            kernels = cache.folder("kernels")
+        except CannotRun as error:
+            self.notes.append(f"Kernels are compiled anew in every process: {error}.")
+            return None
+        variables = {
+            "XDIAG_COMGR_REAL": os.path.realpath(real),
+            "XDIAG_COMGR_CACHE": str(kernels),
+        }
+        return str(ours.parent), variables
+
+    def _target(
+        self,
+        candidate: Candidate,
+        agent: Literal["hardware", "software"],
+        answer: probe.Answer,
+        path: tuple[str, ...],
+        environment: dict[str, str],
+    ) -> Target:
+        return Target(
+            platform="hip",
+            runtime=candidate.real_path,
+            agent=agent,
+            version=answer.version or candidate.version,
+            soname=candidate.soname,
+            build_id=candidate.build_id,
+            devices=answer.devices,
+            device_name=answer.device_name,
+            source=candidate.source,
+            library_path=path,
+            environment=environment,
+            notes=tuple(dict.fromkeys(self.notes)),
+        )
+
+    def why_not(self, agent: str) -> str:
+        """Why no runtime could be used, in one line."""
+        if agent == "hardware":
+            reasons = [note.rstrip(".") for note in self.notes]
+            return "; ".join(reasons) + "; `--agent software` needs no GPU"
+        return "no runtime works over the software agent: " + "; ".join(self.failures)
+
+
+def _hardware_paths(candidate: Candidate) -> tuple[tuple[str, ...], ...]:
+    """Library paths to try: none, as the user's programs do; then the runtime's own directory."""
+    own = candidate.library_dirs
+    if any(set(each) & set(_SEPARATORS) for each in own):
+        return ((),)
+    # A copy of the file, elsewhere, finds nothing by $ORIGIN: it needs the directory in any case.
+    by_origin = any("ORIGIN" in each for each in candidate.rpath)
+    return (own,) if by_origin or candidate.source == "cache" else ((), own)
+
+
+def _is_ours(file: str) -> bool:
+    try:
+        return os.path.samefile(file, native_parts.library())
+    except (OSError, CannotRun):
+        return False
+
+
+def _file_in(folders: tuple[str, ...], name: str) -> str:
+    for folder in folders:
+        if os.path.isfile(path := os.path.join(folder, name)):
+            return path
+    return ""
+
+
+def _hidden() -> str:
+    """Variables in the environment that may hide devices, as an addition to a sentence."""
+    told = [f"{name}={os.environ[name]!r}" for name in _HIDING if name in os.environ]
+    return f" ({' and '.join(told)} may hide devices)" if told else ""
+
+
+def _nothing_found(found: find.Found) -> str:
+    problems = "".join(f"; {each.problem}" for each in found.candidates)
+    return (
+        "no HIP runtime on this machine: `xdiag runtimes add` fetches AMD's, without root, or name"
+        f" one with --runtime PATH (looked at: {'; '.join(found.looked)}{problems})"
+    )

@@ -1,0 +1,189 @@
+"""Ask a runtime what it can do, in a process that may crash, hang or exit over it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from xdiag.errors import CannotRun
+from xdiag.model import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: The program of the child: the standard library only, so that it starts fast.
+_PROGRAM = Path(__file__).with_name("_probe_child.py")
+#: Seconds for everything; a first start on a machine with eight GPUs takes several.
+PATIENCE = 60.0
+#: Bytes kept of what the runtime prints.
+_KEPT = 16 * 1024
+
+
+class Answer(Record, frozen=True):
+    """What a runtime answered."""
+
+    #: Why there is no usable device, in one line; empty where there is one.
+    problem: str = ""
+    #: Whether it could be loaded at all.
+    loaded: bool = False
+    devices: int = 0
+    device_name: str = ""
+    #: As hipRuntimeGetVersion tells: "5.2.21153"; empty if it does not.
+    version: str = ""
+    #: Files of the HSA runtime in the process.
+    hsa: tuple[str, ...] = ()
+
+
+class _Told(msgspec.Struct):
+    """What the child writes, whole, after each thing that it does."""
+
+    doing: str = ""
+    load_error: str = ""
+    init: int | None = None
+    count: int | None = None
+    devices: int = 0
+    version: int = 0
+    device_name: str = ""
+    hsa: list[str] = []
+    done: bool = False
+
+
+def ask(
+    runtime: str,
+    *,
+    library_path: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    patience: float = PATIENCE,
+) -> Answer:
+    """Load ``runtime`` in a child process, initialise it, and count its devices.
+
+    Raises CannotRun only if the child cannot be started; all else is in the answer.
+    """
+    command = [sys.executable, "-I", "-S", str(_PROGRAM), runtime]
+    answers, theirs = os.pipe2(os.O_CLOEXEC)
+    try:
+        try:
+            process = subprocess.Popen(
+                [*command, str(theirs)], pass_fds=[theirs], start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                env=surroundings(library_path, environment or {}),
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise CannotRun(f"cannot start {sys.executable}: {error}") from error
+        finally:
+            os.close(theirs)
+        output, silent = _ended(process, patience)
+        return _answer(
+            _told(answers), process.returncode, output, patience if silent else None
+        )
+    finally:
+        os.close(answers)
+
+
+def surroundings(library_path: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that loads a runtime: as the engine gives it to its cells."""
+    every = {**os.environ, **environment}
+    path = [*library_path, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    if path:
+        every["LD_LIBRARY_PATH"] = ":".join(path)
+    return every
+
+
+def written_version(number: int) -> str:
+    """A HIP version as people write it: major * 10^7 + minor * 10^5 + patch (hip_version.h)."""
+    if number <= 0:
+        return ""
+    return f"{number // 10**7}.{number // 10**5 % 100}.{number % 10**5}"
+
+
+def _ended(process: subprocess.Popen[bytes], patience: float) -> tuple[str, bool]:
+    """Wait for the child; returns the end of its output, and whether it had to be killed."""
+    silent = False
+    try:
+        output, _ = process.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        silent = True
+        _kill(process)
+        try:
+            output, _ = process.communicate(timeout=5)
+        except subprocess.TimeoutExpired as error:
+            # Somebody who left the group holds the pipe.
+            output = error.stdout or b""
+    except BaseException:
+        _kill(process)
+        process.wait()
+        raise
+    else:
+        # Whatever it has started goes with it.
+        _kill(process)
+    return output[-_KEPT:].decode(errors="replace"), silent
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _told(answers: int) -> _Told:
+    """The last line that the child wrote; few enough to have lain in the pipe until now."""
+    # Something that the runtime has started may still hold the other end.
+    os.set_blocking(answers, False)
+    try:
+        lines = os.read(answers, 65536).splitlines()
+    except BlockingIOError:
+        lines = []
+    return msgspec.json.decode(lines[-1], type=_Told) if lines else _Told()
+
+
+def _answer(told: _Told, status: int, output: str, silent_for: float | None) -> Answer:
+    problem = _problem(told, status, silent_for)
+    said = [line.strip() for line in output.splitlines() if line.strip()]
+    if problem and said and not told.load_error:
+        problem += f"; it said: {said[-1][:300]}"
+    return Answer(
+        problem=problem,
+        loaded=told.doing not in ("", "dlopen") and not told.load_error,
+        devices=told.devices,
+        device_name=told.device_name,
+        version=written_version(told.version),
+        hsa=tuple(told.hsa),
+    )
+
+
+def _problem(told: _Told, status: int, silent_for: float | None) -> str:
+    doing = told.doing or "the start of the process"
+    if told.load_error:
+        return f"it does not load: {told.load_error}"
+    if silent_for is not None:
+        return f"no answer from {doing} within {silent_for:g} s"
+    if not told.done:
+        if status < 0:
+            return f"{doing} crashed: {_signal(-status)}"
+        return f"{doing} ended the process with status {status}"
+    for call, code in (("hipInit", told.init), ("hipGetDeviceCount", told.count)):
+        if code:
+            return f"{call} returned {_error(code)}"
+    return "" if told.devices > 0 else "it has no device"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _error(code: int) -> str:
+    try:
+        from xdiag import native
+    except ImportError:  # not built: the number has to do
+        return str(code)
+    name, _ = native.errors().get(code, ("", ""))
+    return f"{code} ({name})" if name else str(code)
