@@ -38,8 +38,8 @@ format: .venv/.dev ## let ruff write the code its way
 docs: native ## write docs/patterns.md and docs/fixes.md from the catalogues
 	@$(BIN)/python docs/generate.py $(ARGS)
 
-bench: setup ## run the benchmarks
-	@$(BIN)/pytest tests/bench -s $(ARGS)
+bench: native runtimes ## run the benchmarks
+	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 sanitize: setup ## run the C parts' tests under the address, undefined and thread sanitizers
 	@.ci/sanitize

@@ -59,7 +59,7 @@ PARTS = (
         "kernel-cache",
         "comgr_cache",
         "_lib/kernel-cache/libamd_comgr.so.2",
-        link=("-Wl,-soname,libamd_comgr.so.2",),
+        link=("-Wl,--version-script={folder}/exports.map", "-Wl,-soname,libamd_comgr.so.2"),
         libraries=("-ldl", "-pthread"),
     ),
 )

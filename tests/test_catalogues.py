@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from support import cells_for
 
 from xdiag import native, platforms
 from xdiag.consumers import CONSUMERS
@@ -12,7 +13,6 @@ from xdiag.fixes import FIXES
 from xdiag.hypotheses import HYPOTHESES
 from xdiag.model import ACTIONS, Cell, Pattern, Step
 from xdiag.patterns import PATTERNS
-from support import cells_for
 
 #: The patterns, fixes and hypotheses that users were promised.
 PROMISED_PATTERNS = """same-thread cross-thread create-in-worker creator-exited concurrent-use

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from xdiag.engine.plan import plan, story_of
 from xdiag.consumers import CONSUMERS
+from xdiag.engine.plan import plan, story_of
 from xdiag.fixes import FIXES
 from xdiag.model import NotApplicable, Story, parse_step
 from xdiag.patterns import PATTERNS

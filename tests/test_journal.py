@@ -50,7 +50,9 @@ def test_a_torn_end_loses_only_what_was_not_finished(cut: int) -> None:
         assert read(path) == (HEADER, RESULTS)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello\n", b"{}\n", b'{"schema_version":1}\n', b"\xff\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello\n", b"{}\n", b'{"schema_version":1}\n', b"\xff\n"]
+)
 def test_what_is_no_journal_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "j").write_bytes(content)
     with pytest.raises(Usage, match="not a journal") as caught:

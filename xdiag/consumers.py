@@ -95,7 +95,6 @@ def _driver(step: Step) -> tuple[Step, ...] | NotApplicable:
     return tuple(steps)
 
 
-
 def _replay(step: Step) -> tuple[Step, ...] | NotApplicable:
     """XSched's HipQueue constructor and its queue's start, call by call.
 

@@ -23,7 +23,7 @@ class CannotRun(XdiagError):
 
 
 def near_matches(wrong: str, known: list[str]) -> str:
-    """" Did you mean ...?" with the nearest known names, or how to list them; may be empty."""
+    """The nearest known names as ``; did you mean a or b?``, empty if none is near."""
     import difflib
 
     near = difflib.get_close_matches(wrong, known, n=3, cutoff=0.5)

@@ -76,7 +76,9 @@ def _none(story: Story) -> Story | NotApplicable:
 
 def _primary_context_retain(story: Story) -> Story | NotApplicable:
     return _before_use(
-        story, "{user}: primary = {R}.DevicePrimaryCtxRetain(0)", "{user}: {R}.CtxSetCurrent(primary)"
+        story,
+        "{user}: primary = {R}.DevicePrimaryCtxRetain(0)",
+        "{user}: {R}.CtxSetCurrent(primary)",
     )
 
 

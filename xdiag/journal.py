@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xdiag.model import Cell
 
 
-class Header(Record):
+class Header(Record, frozen=True):
     """First line of a journal."""
 
     schema_version: int
@@ -111,7 +111,7 @@ def read(path: Path) -> tuple[Header, list[Result]]:
         raise Usage(f"{path} is not a journal of xdiag: {error}") from error
     if header.schema_version > SCHEMA_VERSION:
         raise Usage(
-            f"{path} was written by xdiag {header.xdiag}, which is newer than this one; update xdiag"
+            f"{path} was written by xdiag {header.xdiag}, newer than this one; update xdiag"
         )
     return header, results
 

@@ -26,7 +26,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 # ---- what is asked ---------------------------------------------------------------------------
 
 
-class Step(Record):
+class Step(Record, frozen=True):
     """One thing done by one actor: a driver call, or one of ``ACTIONS``.
 
     Written as ``worker: flags = A.StreamGetFlags(s)``: actor, result, runtime, call, arguments.
@@ -121,7 +121,7 @@ class Prediction(str, Enum):
     FAILS = "fails"
 
 
-class Pattern(Record):
+class Pattern(Record, frozen=True):
     """An ownership story: who makes the stream, what happens, who uses it."""
 
     id: str
@@ -131,6 +131,9 @@ class Pattern(Record):
     use: tuple[str, ...]
     #: hypothesis id -> what it expects; a hypothesis that is not named says nothing.
     predicts: dict[str, Prediction]
+    #: The question's answers when the handle is accepted and when it is refused; where one is
+    #: empty, what was seen has to speak for itself.
+    answers: tuple[str, str] = ("yes", "no")
     #: True for a story that uses the library as its documentation allows: if it fails, something
     #: is wrong with this machine.
     sound: bool = False
@@ -142,7 +145,7 @@ class Pattern(Record):
     note: str = ""
 
 
-class Story(Record):
+class Story(Record, frozen=True):
     """A pattern's steps on their way to becoming a cell: what fixes rewrite."""
 
     setup: tuple[Step, ...]
@@ -150,13 +153,13 @@ class Story(Record):
     environment: dict[str, str] = {}
 
 
-class NotApplicable(Record):
+class NotApplicable(Record, frozen=True):
     """Why a fix cannot be applied to a pattern."""
 
     reason: str
 
 
-class Fix(Record):
+class Fix(Record, frozen=True):
     """A named rewrite of a story; ``rewrite`` returns the new story or why it cannot."""
 
     id: str
@@ -168,16 +171,16 @@ class Fix(Record):
     consumers: tuple[str, ...] = ()
 
 
-class Consumer(Record):
+class Consumer(Record, frozen=True):
     """What "use a stream" means; ``expand`` turns one use step into the calls made."""
 
     id: str
     title: str
     does: str
-    expand: Callable[[Step], tuple[Step, ...]]
+    expand: Callable[[Step], tuple[Step, ...] | NotApplicable]
 
 
-class Hypothesis(Record):
+class Hypothesis(Record, frozen=True):
     """An explanation of the fault, what it would take to repair it, and what to do about it."""
 
     id: str
@@ -190,7 +193,7 @@ class Hypothesis(Record):
 # ---- what is run and what came of it ---------------------------------------------------------
 
 
-class Cell(Record):
+class Cell(Record, frozen=True):
     """One experiment: a pattern under a fix, used by a consumer, ready to run."""
 
     id: str
@@ -205,7 +208,7 @@ class Cell(Record):
     not_applicable: str = ""
 
 
-class StepRecord(Record):
+class StepRecord(Record, frozen=True):
     """What one actor did in one step, as it was seen."""
 
     step: int
@@ -245,7 +248,7 @@ class OutcomeKind(str, Enum):
 FAULTS = (OutcomeKind.ERROR, OutcomeKind.CRASH, OutcomeKind.EXIT, OutcomeKind.HANG)
 
 
-class Outcome(Record):
+class Outcome(Record, frozen=True):
     """What came of a cell.
 
     ``step`` is the first step that failed; ``code`` and ``name`` are its error, if it returned
@@ -271,7 +274,7 @@ class Outcome(Record):
     processes: int = 1
 
 
-class Identity(Record):
+class Identity(Record, frozen=True):
     """One loaded copy of a library.  ``device`` and ``inode`` are what make it that copy."""
 
     path: str
@@ -284,7 +287,7 @@ class Identity(Record):
     handle: int = 0
 
 
-class Result(Record):
+class Result(Record, frozen=True):
     """A cell and its outcome."""
 
     cell: Cell
@@ -299,7 +302,7 @@ class Support(str, Enum):
     OPEN = "open"
 
 
-class Evidence(Record):
+class Evidence(Record, frozen=True):
     """One cell that bears on a hypothesis."""
 
     cell: str
@@ -308,7 +311,7 @@ class Evidence(Record):
     agrees: bool
 
 
-class Verdict(Record):
+class Verdict(Record, frozen=True):
     """A hypothesis weighed: the mark, the reason in one sentence, the cells that decide it."""
 
     hypothesis: str
@@ -321,7 +324,7 @@ class Verdict(Record):
 # ---- what it ran on --------------------------------------------------------------------------
 
 
-class Target(Record):
+class Target(Record, frozen=True):
     """The runtime under test and what executes below it."""
 
     platform: Literal["hip", "cuda"]
@@ -341,7 +344,7 @@ class Target(Record):
     notes: tuple[str, ...] = ()
 
 
-class Host(Record):
+class Host(Record, frozen=True):
     """Facts about the machine that a reader of a report needs."""
 
     system: str
@@ -352,7 +355,7 @@ class Host(Record):
     container: str = ""
 
 
-class Report(Record):
+class Report(Record, frozen=True):
     """A whole run: what every output format is written from."""
 
     #: Always ``SCHEMA_VERSION`` when written; a reader refuses a newer one.

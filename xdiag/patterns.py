@@ -27,7 +27,7 @@ _THREADS = "thread-bound python-threads unshareable"
 
 
 def _second(how: str, id: str, title: str, question: str, note: str = "") -> Pattern:
-    """The case's own shape: made on the main thread with one copy, used on a worker with another."""
+    """The case's own shape: made by main with one copy, used by a worker with another."""
     return Pattern(
         id=id,
         title=title,
@@ -51,6 +51,7 @@ PATTERNS: tuple[Pattern, ...] = (
             works=f"context-bound {_THREADS} two-runtimes destroyed-stream device-reset"
             " truncated-handle fork"
         ),
+        answers=("yes", ""),
         note="The control: what fails here says nothing about ownership.",
     ),
     Pattern(
@@ -73,6 +74,7 @@ PATTERNS: tuple[Pattern, ...] = (
         use=("main: use(A, s)",),
         sound=True,
         predicts=_predicts(fails=_THREADS, works="two-runtimes truncated-handle"),
+        answers=("", ""),
     ),
     Pattern(
         id="creator-exited",
@@ -100,6 +102,7 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_STREAM, "main: A.StreamDestroy(s)"),
         use=("main: use(A, s)",),
         predicts=_predicts(fails="destroyed-stream"),
+        answers=("", ""),
     ),
     Pattern(
         id="device-reset",
@@ -119,6 +122,7 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_OPEN, *_WORKER),
         use=("worker: use(A, NULL)",),
         predicts={},
+        answers=("it is accepted", ""),
         note="NULL is never looked up among the live streams, so it works with any copy. Some calls"
         " (hipStreamGetFlags, hipStreamDestroy) reject NULL as an argument.",
     ),
@@ -138,16 +142,21 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_OPEN, *_WORKER),
         use=("worker: use(A, LEGACY)",),
         predicts={},
-        note="Handle 1 is known from HIP 6.3 on; older versions look for it among the live streams.",
+        note="Known from HIP 6.3 on; older versions look for handle 1 among the live streams.",
     ),
     Pattern(
         id="other-device-current",
         title="another device is current when the stream is used",
         question="Is a stream refused when the caller's current device is another one?",
-        setup=(*_OPEN, "main: A.SetDevice(0)", "main: s = A.StreamCreateWithFlags(0)",
-               "main: A.SetDevice(1)"),
+        setup=(
+            *_OPEN,
+            "main: A.SetDevice(0)",
+            "main: s = A.StreamCreateWithFlags(0)",
+            "main: A.SetDevice(1)",
+        ),
         use=("main: use(A, s)",),
         predicts=_predicts(fails="context-bound"),
+        answers=("no", "yes"),
         devices=2,
         platforms=("hip",),
         note="The handle is accepted; hipEventRecord rejects an event of another device than the"
@@ -167,6 +176,7 @@ PATTERNS: tuple[Pattern, ...] = (
         use=("main: use(A, s)",),
         sound=True,
         predicts=_predicts(fails="context-bound"),
+        answers=("no", ""),
     ),
     Pattern(
         id="foreign-context",
@@ -218,6 +228,7 @@ PATTERNS: tuple[Pattern, ...] = (
         use=("worker: use(B, s)",),
         sound=True,
         predicts=_predicts(fails=f"context-bound {_THREADS}", works="two-runtimes"),
+        answers=("", ""),
         note="The loader compares device and inode, so a symbolic link gives the first copy back.",
     ),
     Pattern(
@@ -227,6 +238,7 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_STREAM, *_WORKER, "main: t = low32_signed(s)"),
         use=("worker: use(A, t)",),
         predicts=_predicts(fails=f"truncated-handle context-bound {_THREADS}"),
+        answers=("", ""),
         note="What ctypes does to a Python int when a function's argtypes are not declared.",
     ),
     Pattern(
@@ -236,6 +248,7 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_STREAM, *_WORKER, "main: t = low32(s)"),
         use=("worker: use(A, t)",),
         predicts=_predicts(fails=f"truncated-handle context-bound {_THREADS}"),
+        answers=("", ""),
     ),
     Pattern(
         id="garbage-handle",
@@ -244,6 +257,7 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_OPEN, *_WORKER, "main: g = same(0x5eeddeadbee0)"),
         use=("worker: use(A, g)",),
         predicts={},
+        answers=("", ""),
         note="What comes back here is what any value outside the set of live streams gets.",
     ),
     Pattern(
@@ -278,7 +292,8 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_OPEN, "main: e = A.EventCreateWithFlags(0)", "main: A.EventDestroy(e)"),
         use=("main: A.EventDestroy(e)",),
         predicts={},
-        note="Newer versions say 709 of an event they do not know, and libraries that tear down twice"
-        " meet it at exit; 5.2.3 follows the pointer.",
+        answers=("", "yes"),
+        note="Newer versions say 709 of an event they do not know, and libraries that tear down"
+        " twice meet it at exit; 5.2.3 reads the event that it has freed.",
     ),
 )

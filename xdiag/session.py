@@ -1,4 +1,4 @@
-"""A run from plan to report: the sentence of docs/design in code.
+"""A run from plan to report.
 
 Cells are planned, the engine runs each in a child of its own, results are kept in a journal as they
 come, the verdict weighs them, and a Report holds it all.
@@ -65,11 +65,9 @@ def run(
 
 
 def faulty(report: Report) -> bool:
-    """Whether a story that uses the library soundly failed: something is wrong with this machine."""
+    """Whether a story that uses the library soundly failed: this machine is at fault."""
     sound = {pattern.id for pattern in PATTERNS if pattern.sound}
     return any(
-        result.outcome.kind in FAULTS
-        and result.cell.pattern in sound
-        and result.cell.fix == "none"
+        result.outcome.kind in FAULTS and result.cell.pattern in sound and result.cell.fix == "none"
         for result in report.results
     )

@@ -26,7 +26,7 @@ from xdiag.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 _NO_FIX = "none"
 
@@ -45,7 +45,7 @@ def describe(result: Result) -> str:
         return f"{refused}exit({outcome.status}) in {where}"
     if outcome.kind == OutcomeKind.HANG:
         return f"{refused}hang in {where}"
-    return outcome.kind.value
+    return str(outcome.kind.value)
 
 
 def reading(result: Result, platform: str = "hip") -> Prediction | None:
@@ -62,10 +62,10 @@ def reading(result: Result, platform: str = "hip") -> Prediction | None:
         return None
     if outcome.kind in (OutcomeKind.CRASH, OutcomeKind.EXIT, OutcomeKind.HANG):
         return Prediction.FAILS
-    if outcome.kind == OutcomeKind.ERROR and outcome.code is not None:
-        # -1 is hipGetStreamDeviceId's way of saying the same (all versions, 7.x too).
-        if outcome.code in (platforms.get(platform).refusal, -1):
-            return Prediction.FAILS
+    # -1 is hipGetStreamDeviceId's way of saying the same (all versions, 7.x too).
+    refusals = (platforms.get(platform).refusal, -1)
+    if outcome.kind == OutcomeKind.ERROR and outcome.code in refusals:
+        return Prediction.FAILS
     return None
 
 
@@ -150,17 +150,17 @@ def _weigh_one(
     ]
 
     if surprising:
-        mark, because = Support.REFUTED, f"it says that {_all(surprising)} must fail, and it works"
-        if len(surprising) > 1:
-            because = f"it says that {_all(surprising)} must fail, and they work"
+        mark = Support.REFUTED
+        because = f"it says that {_all(surprising)} must fail, and {_it_works(surprising)}"
     elif not failing:
         mark, because = Support.OPEN, f"no cell that could tell was run ({_some(must_fail)})"
     elif broken:
         mark = Support.OPEN
-        because = f"{_all(failing)} fails as it says, but so does {_all(broken)}, which should work"
+        because = f"{_all(failing)} {_fail(failing)} as it says, but so does {_all(broken)}"
     elif hypothesis.repaired_by and not tried:
         mark = Support.OPEN
-        because = f"{_all(failing)} fails as it says, but its fix ({_some(hypothesis.repaired_by)})"
+        because = f"{_all(failing)} {_fail(failing)} as it says, but its fix"
+        because += f" ({_some(hypothesis.repaired_by)})"
         because += " was not tried"
     elif tried and not helped:
         mark = Support.REFUTED
@@ -170,11 +170,11 @@ def _weigh_one(
         because = f"its fix repairs {_all(sorted(helped))} but not {_all(sorted(tried - helped))}"
     else:
         mark = Support.SUPPORTED
-        because = f"{_all(failing)} fails as it says"
+        because = f"{_all(failing)} {_fail(failing)} as it says"
         if helped:
-            because += f", and {_some(hypothesis.repaired_by)} repairs it"
+            because += f", and {_some(hypothesis.repaired_by)} repairs {_it(failing)}"
         elif work:
-            because += f", and {_all(list(work))} works"
+            because += f", and {_all(list(work))} {_work(work)}"
     return Verdict(
         hypothesis=hypothesis.id,
         statement=hypothesis.statement,
@@ -190,3 +190,19 @@ def _all(names: Sequence[str]) -> str:
 
 def _some(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _fail(names: Sequence[str]) -> str:
+    return "fails" if len(names) == 1 else "fail"
+
+
+def _work(names: Collection[str]) -> str:
+    return "works" if len(names) == 1 else "work"
+
+
+def _it(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
+
+
+def _it_works(names: Sequence[str]) -> str:
+    return "it works" if len(names) == 1 else "they work"

@@ -29,7 +29,7 @@ extern struct knobs knobs;
 /* Reads the environment; on a bad value prints one line to stderr and returns false. */
 bool knobs_read(void);
 
-/* -------------------------------------------------------------------- agents.c, pools.c: the cast */
+/* ------------------------------------------------------------------ agents.c, pools.c: the cast */
 
 enum { MAX_DEVICES = 8, MAX_POOLS = 3 };
 
@@ -68,7 +68,7 @@ static inline bool agent_is_gpu(const struct agent *agent)
 
 void pools_start(struct agent *agent);
 
-/* --------------------------------------------------------------------------- ranges.c: who owns p */
+/* ------------------------------------------------------------------------- ranges.c: who owns p */
 
 struct range {
     uintptr_t start;
@@ -86,7 +86,7 @@ bool ranges_find(struct ranges *ranges, const void *address, struct range *found
 /* Removes the range that starts exactly at `start`. */
 bool ranges_remove(struct ranges *ranges, const void *start, struct range *removed);
 
-/* ----------------------------------------------------------------------- signals.c: values, waits */
+/* --------------------------------------------------------------------- signals.c: values, waits */
 
 enum watcher_id { WATCHER_HANDLERS, WATCHER_COPIES, WATCHERS };
 
@@ -95,7 +95,7 @@ struct signal {
     _Atomic uint32_t generation;        /* the futex word; moves when a sleeper must look again */
     _Atomic uint32_t sleepers;          /* threads inside signal_sleep */
     _Atomic uint32_t watches[WATCHERS]; /* watches that depend on the value */
-    atomic_bool exposed;                /* the value's address was handed out: stores may be silent */
+    atomic_bool exposed;                /* its address was handed out: stores may be silent */
     struct signal *next_free;
 };
 
@@ -133,7 +133,7 @@ void signal_sleep_end(struct signal *signal);
 /* Makes every sleeper look again although the value did not change. */
 void signal_nudge(struct signal *signal);
 
-/* -------------------------------------------------------- watcher.c: threads that wait for signals */
+/* ----------------------------------------------------- watcher.c: threads that wait for signals */
 
 /* One thing to be done when signals allow it. Owned by the watcher until `run` returned false. */
 struct watch {
@@ -147,7 +147,7 @@ struct watch {
 bool watcher_add(enum watcher_id id, struct watch *watch);
 void watcher_kick(enum watcher_id id);
 
-/* ------------------------------------------------------------------------------ threads.c: helpers */
+/* --------------------------------------------------------------------------- threads.c: helpers */
 
 /* Starts a thread that takes none of the program's signals; a NULL `thread` detaches it. */
 bool thread_start(pthread_t *thread, void *(*body)(void *), void *argument);
@@ -157,7 +157,7 @@ uint64_t now_ns(void);
 void futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t ns);
 void futex_wake_all(_Atomic uint32_t *word);
 
-/* ----------------------------------------------------------------- loader.c, metadata.c, blits.c */
+/* ---------------------------------------------------------------- loader.c, metadata.c, blits.c */
 
 enum { MAX_ARGUMENTS = 16 };
 

@@ -7,7 +7,6 @@
  */
 #include "agent.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static struct agent agents[1 + MAX_DEVICES];

@@ -3,8 +3,9 @@
  * Device-to-device copies, fills and stream memory operations are small kernels which the runtime
  * compiles for itself and dispatches like a user's. Their OpenCL source is a string inside
  * libamdhip64 (AMD's rocclr/device/blitcl.cpp), their arguments are set in
- * rocclr/device/rocm/rocblit.cpp (read at ROCm 5.7.1 and 6.2.2). They are told by name and
- * argument sizes together, because ROCm 6 kept the names and changed the arguments.
+ * rocclr/device/rocm/rocblit.cpp (read at ROCm 5.7.1 and 6.2.2; the strings in the libraries of
+ * 5.2.3, 6.4.3 and 7.2.4). They are told by name and argument sizes together, because ROCm 6 and 7
+ * kept the names and changed the arguments.
  */
 #include "agent.h"
 
@@ -50,7 +51,8 @@ static void copy_units(const uint8_t *a, const struct work *work)
             u64(a, 32) * unit);
 }
 
-/* uchar *src, *dst; ulong size; uint remainder, alignment; ulong end; uint chunk
+/* uchar *src, *dst; ulong size; uint remainder, alignment; ulong end; uint chunk; in ROCm 7 also
+ * uint workgroup_size
  * `size` is in bytes; the rest says how the work is dealt out. */
 static void copy_bytes(const uint8_t *a, const struct work *work)
 {
@@ -119,7 +121,8 @@ static void fill_rows(const uint8_t *a, const struct work *work)
                u64(a, 56) / pattern_size);
 }
 
-/* void *buffer; uchar *pattern; uint pattern_size, alignment; ulong end; uint chunk
+/* void *buffer; uchar *pattern; uint pattern_size, alignment; ulong end; uint chunk; in ROCm 7 also
+ * uint workgroup_size
  * pattern_size counts units of `alignment`; the buffer is filled up to the address `end`. */
 static void fill_up_to(const uint8_t *a, const struct work *work)
 {
@@ -184,11 +187,13 @@ static const struct {
 } blits[] = {
     {"__amd_rocclr_copyBuffer", {6, {8, 8, 8, 8, 8, 4}}, copy_words},
     {"__amd_rocclr_copyBuffer", {7, {8, 8, 8, 4, 4, 8, 4}}, copy_bytes},
+    {"__amd_rocclr_copyBuffer", {8, {8, 8, 8, 4, 4, 8, 4, 4}}, copy_bytes},
     {"__amd_rocclr_copyBufferAligned", {6, {8, 8, 8, 8, 8, 4}}, copy_units},
     {"__amd_rocclr_copyBufferRect", {5, {8, 8, 32, 32, 32}}, copy_rect},
     {"__amd_rocclr_copyBufferRectAligned", {5, {8, 8, 32, 32, 32}}, copy_rect},
     {"__amd_rocclr_fillBufferAligned", {8, {8, 8, 8, 8, 8, 4, 8, 8}}, fill},
     {"__amd_rocclr_fillBufferAligned", {6, {8, 8, 4, 4, 8, 4}}, fill_up_to},
+    {"__amd_rocclr_fillBufferAligned", {7, {8, 8, 4, 4, 8, 4, 4}}, fill_up_to},
     {"__amd_rocclr_fillBufferAligned2D", {10, {8, 8, 8, 8, 8, 4, 8, 8, 8, 8}}, fill_rows},
     {"__amd_rocclr_streamOpsWrite", {4, {8, 8, 8, 8}}, write_value},
     {"__amd_rocclr_streamOpsWrite", {3, {8, 8, 8}}, write_value},

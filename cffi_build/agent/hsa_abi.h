@@ -161,7 +161,7 @@ typedef bool (*hsa_amd_signal_handler)(hsa_signal_value_t value, void *arg);
 #undef SIZE
 #undef OFFSET
 
-/* ------------------------------------------------------- functions: system, agents, pools */
+/* ------------------------------------------------------------- functions: system, agents, pools */
 
 hsa_status_t hsa_init(void);
 hsa_status_t hsa_shut_down(void);
@@ -187,7 +187,7 @@ hsa_status_t hsa_amd_memory_pool_get_info(hsa_amd_memory_pool_t pool, uint32_t a
 hsa_status_t hsa_amd_agent_memory_pool_get_info(hsa_agent_t agent, hsa_amd_memory_pool_t pool,
                                                 uint32_t attribute, void *value);
 
-/* ---------------------------------------------------------------- functions: memory, copies */
+/* -------------------------------------------------------------------- functions: memory, copies */
 
 hsa_status_t hsa_amd_memory_pool_allocate(hsa_amd_memory_pool_t pool, size_t size, uint32_t flags,
                                           void **ptr);
@@ -226,7 +226,7 @@ hsa_status_t hsa_amd_memory_copy_engine_status(hsa_agent_t dst_agent, hsa_agent_
 hsa_status_t hsa_amd_memory_get_preferred_copy_engine(hsa_agent_t dst_agent, hsa_agent_t src_agent,
                                                       uint32_t *engine_ids_mask);
 
-/* --------------------------------------------------------------- functions: signals, queues */
+/* ------------------------------------------------------------------- functions: signals, queues */
 
 hsa_status_t hsa_signal_create(hsa_signal_value_t initial_value, uint32_t num_consumers,
                                const hsa_agent_t *consumers, hsa_signal_t *signal);
@@ -265,7 +265,7 @@ hsa_status_t hsa_amd_profiling_get_dispatch_time(hsa_agent_t agent, hsa_signal_t
 hsa_status_t hsa_amd_profiling_get_async_copy_time(hsa_signal_t signal,
                                                    hsa_amd_profiling_async_copy_time_t *time);
 
-/* -------------------------------------------------------- functions: code objects, executables */
+/* --------------------------------------------------------- functions: code objects, executables */
 
 hsa_status_t hsa_code_object_reader_create_from_memory(const void *code_object, size_t size,
                                                        hsa_code_object_reader_t *reader);

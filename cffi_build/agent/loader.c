@@ -51,7 +51,7 @@ struct kernel_descriptor {
 _Static_assert(sizeof(struct kernel_descriptor) == 64, "a kernel descriptor has 64 bytes");
 enum { USES_DYNAMIC_STACK = 1 << 11 };
 
-/* ------------------------------------------------------------------------------ code object readers */
+/* -------------------------------------------------------------------------- code object readers */
 
 EXPORT hsa_status_t hsa_code_object_reader_create_from_memory(const void *code_object, size_t size,
                                                               hsa_code_object_reader_t *handle)
@@ -74,7 +74,7 @@ EXPORT hsa_status_t hsa_code_object_reader_destroy(hsa_code_object_reader_t hand
     return HSA_STATUS_SUCCESS;
 }
 
-/* -------------------------------------------------------------------------------------------- ELF */
+/* ------------------------------------------------------------------------------------------ ELF */
 
 struct elf {
     const struct reader *file;
@@ -275,7 +275,7 @@ blit_function loader_blit(uint64_t kernel_object)
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------- executables */
+/* ---------------------------------------------------------------------------------- executables */
 
 static struct executable *executable_from(hsa_executable_t handle)
 {
@@ -365,7 +365,7 @@ EXPORT hsa_status_t hsa_executable_agent_global_variable_define(hsa_executable_t
     return name != NULL && address != NULL ? HSA_STATUS_SUCCESS : HSA_STATUS_ERROR_INVALID_ARGUMENT;
 }
 
-/* ----------------------------------------------------------------------------------------- symbols */
+/* -------------------------------------------------------------------------------------- symbols */
 
 EXPORT hsa_status_t hsa_executable_get_symbol_by_name(hsa_executable_t handle, const char *name,
                                                       const hsa_agent_t *agent,
@@ -489,7 +489,7 @@ EXPORT hsa_status_t hsa_executable_symbol_get_info(hsa_executable_symbol_t handl
     }
 }
 
-/* ------------------------------------------------------------------------- the AMD loader extension */
+/* --------------------------------------------------------------------- the AMD loader extension */
 
 /* Device and host share one address space. */
 static hsa_status_t query_host_address(const void *device_address, const void **host_address)
@@ -506,7 +506,8 @@ static hsa_status_t not_offered(void)
 }
 
 /* The table is a row of function pointers, longer with each minor version; only the first,
- * query_host_address, is used by HIP (hsa_ven_amd_loader.h; rocdevice.cpp, loaderQueryHostAddress). */
+ * query_host_address, is used by HIP (hsa_ven_amd_loader.h; rocdevice.cpp,
+ * loaderQueryHostAddress, ROCm 5.7.1). */
 hsa_status_t loader_extension_table(size_t length, void *table)
 {
     void (**entries)(void) = table;

@@ -5,7 +5,6 @@
  */
 #include "agent.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -69,7 +68,7 @@ EXPORT hsa_status_t hsa_amd_agents_allow_access(uint32_t num_agents, const hsa_a
                                                           : HSA_STATUS_ERROR_INVALID_ALLOCATION;
 }
 
-/* ----------------------------------------------------------------------------- locked host memory */
+/* --------------------------------------------------------------------------- locked host memory */
 
 /* The same memory may be locked several times, in overlapping pieces, by several threads. */
 struct lock {
@@ -131,7 +130,7 @@ static bool find_lock(uintptr_t address, struct lock *out)
     return lock != NULL;
 }
 
-/* --------------------------------------------------------------------------- what is this pointer? */
+/* ------------------------------------------------------------------------ what is this pointer? */
 
 EXPORT hsa_status_t hsa_amd_pointer_info(const void *ptr, hsa_amd_pointer_info_t *info,
                                          void *(*alloc)(size_t), uint32_t *num_agents_accessible,

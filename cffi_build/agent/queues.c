@@ -50,7 +50,7 @@ static unsigned packet_type(uint32_t word)
     return word & ((1u << HSA_PACKET_HEADER_WIDTH_TYPE) - 1);
 }
 
-/* ---------------------------------------------------------------------------------------- sleeping */
+/* ------------------------------------------------------------------------------------- sleeping */
 
 bool work_cancelled(const struct work *queue)
 {
@@ -87,13 +87,16 @@ static void stop_thread(struct work *queue)
     pthread_join(queue->thread, NULL);
 }
 
-/* ----------------------------------------------------------------------------------------- packets */
+/* -------------------------------------------------------------------------------------- packets */
 
+/* Slots should start as INVALID packets. Writing that into a ring of a megabyte would touch all its
+ * pages and make the first stream a millisecond dearer, so they start as zero, which is no packet
+ * either: a vendor packet has type 0 but a format, or a command, in the rest of the word. */
 static bool packet_arrived(struct work *queue, struct signal *doorbell, const void *index)
 {
     (void)doorbell;
     uint32_t word = __atomic_load_n(packet_word(queue, *(const uint64_t *)index), __ATOMIC_ACQUIRE);
-    return packet_type(word) != HSA_PACKET_TYPE_INVALID;
+    return word != 0 && packet_type(word) != HSA_PACKET_TYPE_INVALID;
 }
 
 static bool is_zero(struct work *queue, struct signal *signal, const void *unused)
@@ -216,7 +219,7 @@ static void *queue_body(void *argument)
     }
 }
 
-/* -------------------------------------------------------------------------------- the public calls */
+/* ----------------------------------------------------------------------------- the public calls */
 
 static struct work *work_from(const hsa_queue_t *queue)
 {
@@ -266,8 +269,6 @@ EXPORT hsa_status_t hsa_queue_create(hsa_agent_t agent_handle, uint32_t size, ui
         queue_free(queue);
         return HSA_STATUS_ERROR_OUT_OF_RESOURCES;
     }
-    for (uint64_t i = 0; i < size; i++)
-        *packet_word(queue, i) = HSA_PACKET_TYPE_INVALID;
     shared->type = type;
     shared->features = HSA_QUEUE_FEATURE_KERNEL_DISPATCH;
     shared->doorbell_signal = signal_handle(queue->doorbell);

@@ -1,7 +1,6 @@
 /* Which of our objects an address belongs to: sorted, disjoint address ranges. */
 #include "agent.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,8 +7,6 @@
  */
 #include "agent.h"
 
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -62,7 +60,7 @@ void signal_delete(struct signal *signal)
     pthread_mutex_unlock(&free_lock);
 }
 
-/* ------------------------------------------------------------------------------- changing values */
+/* ------------------------------------------------------------------------------ changing values */
 
 static void value_changed(struct signal *signal)
 {
@@ -100,7 +98,7 @@ void signal_complete(struct signal *signal, uint64_t start_ns, uint64_t end_ns)
     signal_add(signal, -1);
 }
 
-/* --------------------------------------------------------------------------------------- sleeping */
+/* ------------------------------------------------------------------------------------- sleeping */
 
 uint32_t signal_sleep_begin(struct signal *signal)
 {
@@ -140,7 +138,7 @@ bool condition_holds(uint32_t condition, hsa_signal_value_t value, hsa_signal_va
     }
 }
 
-/* ------------------------------------------------------------------------------- the public calls */
+/* ----------------------------------------------------------------------------- the public calls */
 
 EXPORT hsa_status_t hsa_signal_create(hsa_signal_value_t initial_value, uint32_t num_consumers,
                                       const hsa_agent_t *consumers, hsa_signal_t *signal)

@@ -3,7 +3,6 @@
 #include "agent.h"
 
 #include <dlfcn.h>
-#include <pthread.h>
 #include <string.h>
 
 /* How others recognise this library: dlsym("xdiag_agent_version"). */

@@ -22,7 +22,7 @@ typedef struct comgr_info {
     uint64_t handle;
 } comgr_info;
 
-/* ------------------------------------------------------------------------------------- forward.c */
+/* ------------------------------------------------------------------------------------ forward.c */
 
 enum function {
 #define FORWARDED(name) INDEX_##name,
@@ -43,7 +43,7 @@ void *comgr_real(unsigned index);
  * of the LLVM it is linked to. False if one of them has none. */
 bool comgr_identity(void (*add)(void *, const void *, size_t), void *argument);
 
-/* ---------------------------------------------------------------------------------------- hash.c */
+/* --------------------------------------------------------------------------------------- hash.c */
 
 enum { HASH_BYTES = 32 };
 
@@ -60,7 +60,7 @@ void hash_add(struct hash *hash, const void *bytes, size_t size);
 void hash_add_long(struct hash *hash, const void *bytes, size_t size);
 void hash_finish(struct hash *hash, uint8_t out[HASH_BYTES]);
 
-/* --------------------------------------------------------------------------------------- store.c */
+/* -------------------------------------------------------------------------------------- store.c */
 
 /* One file per key under XDIAG_COMGR_CACHE. The content read is malloc'ed, and checked. */
 bool store_usable(void);

@@ -26,7 +26,7 @@ enum { KINDS = 0x40 };
 #define NAME REAL(amd_comgr_get_data_name, comgr_data, size_t *, char *)
 #define DO_ACTION REAL(amd_comgr_do_action, int, comgr_info, comgr_set, comgr_set)
 
-/* ----------------------------------------------------------------------- what was said to an action */
+/* ------------------------------------------------------------------- what was said to an action */
 
 /* Some settings of an action can be made but not read back, and reading a name that was never set
  * crashes comgr 2.4 (strlen of NULL). So the calls that set them leave a note here. */
@@ -109,7 +109,7 @@ comgr_status amd_comgr_destroy_action_info(comgr_info info)
     return REAL(amd_comgr_destroy_action_info, comgr_info)(info);
 }
 
-/* comgr's own switches (AMD_COMGR_SAVE_TEMPS, AMD_COMGR_REDIRECT_LOGS, ...) ask for the real run. */
+/* comgr's own switches (AMD_COMGR_SAVE_TEMPS, AMD_COMGR_REDIRECT_LOGS) ask for the real run. */
 static bool environment_speaks_to_comgr(void)
 {
     for (char **variable = environ; variable != NULL && *variable != NULL; variable++)
@@ -118,7 +118,7 @@ static bool environment_speaks_to_comgr(void)
     return false;
 }
 
-/* ------------------------------------------------------------------------------------ a growing buffer */
+/* ----------------------------------------------------------------------------- a growing buffer */
 
 struct buffer {
     uint8_t *bytes;
@@ -213,7 +213,7 @@ static bool set_is_empty(comgr_set set)
     return visit_set(set, refuse, NULL);
 }
 
-/* --------------------------------------------------------------------------------------------- the key */
+/* -------------------------------------------------------------------------------------- the key */
 
 static bool append_info(struct buffer *buffer, comgr_info info)
 {
@@ -277,7 +277,7 @@ static bool make_key(int kind, comgr_info info, comgr_set input, uint8_t key[HAS
     return ok;
 }
 
-/* ------------------------------------------------------------------------------------------ the answer */
+/* ----------------------------------------------------------------------------------- the answer */
 
 static bool take_number(const uint8_t **at, const uint8_t *end, uint64_t *number)
 {
@@ -288,7 +288,8 @@ static bool take_number(const uint8_t **at, const uint8_t *end, uint64_t *number
     return true;
 }
 
-static bool take_bytes(const uint8_t **at, const uint8_t *end, const uint8_t **bytes, uint64_t *size)
+static bool take_bytes(const uint8_t **at, const uint8_t *end, const uint8_t **bytes,
+                       uint64_t *size)
 {
     if (!take_number(at, end, size) || (uint64_t)(end - *at) < *size)
         return false;

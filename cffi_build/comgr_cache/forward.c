@@ -44,7 +44,7 @@ static const char *const names[FUNCTIONS] = {
 
 __asm__(
     ".text\n"
-    /* In: the index on the stack, below the caller's return address. Keeps all argument registers. */
+    /* In: the index on the stack, below the caller's return address. Keeps the arguments. */
     "comgr_first_call:\n"
     "    pushq %rdi\n    pushq %rsi\n    pushq %rdx\n    pushq %rcx\n    pushq %r8\n    pushq %r9\n"
     "    movq 48(%rsp), %rdi\n"
@@ -100,7 +100,7 @@ __attribute__((visibility("hidden"), used)) void *comgr_real(unsigned index)
     return real[index];
 }
 
-/* ----------------------------------------------------------------------------------------- identity */
+/* ------------------------------------------------------------------------------------- identity */
 
 struct search {
     void (*add)(void *, const void *, size_t);
@@ -119,7 +119,8 @@ static bool add_build_id(const struct dl_phdr_info *object, struct search *searc
         const uint8_t *end = at + segment->p_memsz;
         while ((size_t)(end - at) >= sizeof(ElfW(Nhdr))) {
             const ElfW(Nhdr) *note = (const void *)at;
-            size_t name = (note->n_namesz + 3u) & ~(size_t)3, data = (note->n_descsz + 3u) & ~(size_t)3;
+            size_t name = (note->n_namesz + 3u) & ~(size_t)3;
+            size_t data = (note->n_descsz + 3u) & ~(size_t)3;
             if ((size_t)(end - at) - sizeof *note < name + data)
                 break;
             if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == sizeof "GNU" &&

@@ -105,7 +105,7 @@ void hash_finish(struct hash *hash, uint8_t out[HASH_BYTES])
     memcpy(out, hash->state, HASH_BYTES);
 }
 
-/* --------------------------------------------------------------------------------------- fourfold */
+/* ------------------------------------------------------------------------------------- fourfold */
 
 enum { LANES = 4, BLOCK = 128 };
 typedef uint64_t lanes __attribute__((vector_size(8 * LANES)));

@@ -50,7 +50,14 @@ CALLS(DECLARE)
 
 /* amd_comgr.h of 2.4 */
 enum { SOURCE = 1, OPENCL_1_2 = 1 };
-enum { ADD_HEADERS = 1, COMPILE = 2, ADD_LIBRARIES = 3, LINK = 4, CODEGEN = 6, LINK_EXECUTABLE = 9 };
+enum {
+    ADD_HEADERS = 1,
+    COMPILE = 2,
+    ADD_LIBRARIES = 3,
+    LINK = 4,
+    CODEGEN = 6,
+    LINK_EXECUTABLE = 9
+};
 
 static const char program[] = "__kernel void twice(__global float *x) {\n"
                               "    size_t i = get_global_id(0);\n"

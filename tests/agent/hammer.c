@@ -29,7 +29,7 @@ static hsa_agent_t gpu, cpu;
 static hsa_amd_memory_pool_t device_pool, host_pool;
 static int rounds = 60;
 
-/* ----------------------------------------------------------------------------------------- finding */
+/* -------------------------------------------------------------------------------------- finding */
 
 static hsa_status_t take_agent(hsa_agent_t agent, void *data)
 {
@@ -51,7 +51,7 @@ static hsa_status_t take_pool(hsa_amd_memory_pool_t pool, void *data)
     return HSA_STATUS_SUCCESS;
 }
 
-/* -------------------------------------------------------------------------------------- submitting */
+/* ----------------------------------------------------------------------------------- submitting */
 
 static hsa_signal_t new_signal(hsa_signal_value_t value)
 {
@@ -117,7 +117,7 @@ static void submit_value_barrier(hsa_queue_t *queue, hsa_signal_t signal, uint32
            HSA_PACKET_TYPE_VENDOR_SPECIFIC | HSA_AMD_PACKET_TYPE_BARRIER_VALUE << 16);
 }
 
-/* ------------------------------------------------------------------------- many queues, one thread */
+/* ---------------------------------------------------------------------- many queues, one thread */
 
 struct lane {
     hsa_queue_t *queue;
@@ -212,7 +212,7 @@ static void *many_queues(void *unused)
     return NULL;
 }
 
-/* ------------------------------------------------------------------------- many threads, one queue */
+/* ---------------------------------------------------------------------- many threads, one queue */
 
 static hsa_queue_t *shared_queue;
 
@@ -229,7 +229,7 @@ static void *one_queue(void *unused)
     return NULL;
 }
 
-/* ------------------------------------------------------------------- coming and going, odd packets */
+/* ---------------------------------------------------------------- coming and going, odd packets */
 
 static void *churn(void *unused)
 {
@@ -285,7 +285,7 @@ static void run_threads(void *(*body)(void *))
 
 /* --------------------------------------------------------------------------------- after a fork */
 
-/* The agent's threads do not exist in a child; nothing there may crash, or wait when not asked to. */
+/* The agent's threads do not exist in a child; nothing there may crash. */
 static void forked_child(hsa_queue_t *inherited)
 {
     hsa_signal_t signal = new_signal(1);

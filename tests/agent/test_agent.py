@@ -76,7 +76,7 @@ def hip_smoke(tmp_path_factory, agent_library, runtime):
     return run
 
 
-# ------------------------------------------------------------------------------------ the agent alone
+# ---------------------------------------------------------------------------------- the agent alone
 
 
 def find_headers():
@@ -126,7 +126,7 @@ def test_hammer(tmp_path, sanitizer):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# --------------------------------------------------------------------------- a real runtime on the agent
+# ---------------------------------------------------------------------- a real runtime on the agent
 
 
 @pytest.mark.parametrize("check", ["all", "namespace", "fork", "close"])
@@ -136,13 +136,12 @@ def test_real_runtime(hip_smoke, check):
 
 
 def test_two_copies_of_the_runtime_do_not_know_each_others_streams(hip_smoke, runtime, tmp_path):
+    if not runtime.resolve().name.startswith(("libamdhip64.so.5", "libamdhip64.so.6")):
+        pytest.skip("7.2.4 takes a foreign handle without looking")
     copy = shutil.copy(runtime, tmp_path / "libamdhip64_copy.so")
     done = hip_smoke("twice", copy)
     assert (done.returncode, done.stderr) == (0, "")
-    code = int(done.stdout.split(":")[1])
-    assert code != 0
-    if runtime.resolve().name.startswith("libamdhip64.so.5.2."):
-        assert code == 709
+    assert done.stdout == "foreign stream: 709\n"
 
 
 def count(done):

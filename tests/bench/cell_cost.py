@@ -9,8 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.figure import Figure
 from support import cells_for
+
+from bench.figure import Figure
 from xdiag.engine.run import Engine
 from xdiag.model import OutcomeKind, Target
 from xdiag.runtimes.copies import copies
@@ -33,7 +34,7 @@ def _bare(program: Path, target: Target) -> list[float]:
 
 
 def run(target: Target) -> list[Figure]:
-    """Milliseconds per cell, sequentially, in alternating rounds; each side's first run warms up."""
+    """Milliseconds per cell, one after the other, in alternating rounds after a warm-up."""
     (cell,) = cells_for(CELL)
     ours: list[float] = []
     bare: list[float] = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import psutil
+from support import cells_for
 
 from bench.figure import Figure
-from support import cells_for
 from xdiag.engine.run import Engine
 from xdiag.model import Target
 from xdiag.runtimes.copies import copies

@@ -1,4 +1,4 @@
-"""How long the whole default matrix takes, as a user calls it, with and without the kernel cache."""
+"""How long the default matrix takes, as a user calls it, with and without the kernel cache."""
 
 from __future__ import annotations
 

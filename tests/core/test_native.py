@@ -37,7 +37,9 @@ def in_child(fake_paths: Paths) -> Callable[[str], str]:
     """Run a program in a fresh interpreter, since a process has one table of runtimes."""
 
     def run(program: str) -> str:
-        prelude = f"from xdiag import native\nFIRST, COPY = {fake_paths.first!r}, {fake_paths.copy!r}\n"
+        prelude = (
+            f"from xdiag import native\nFIRST, COPY = {fake_paths.first!r}, {fake_paths.copy!r}\n"
+        )
         done = subprocess.run(
             [sys.executable, "-c", prelude + program], capture_output=True, text=True, check=True
         )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-
 from support import cells_for
+
 from xdiag.model import OutcomeKind, Result
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-
 from support import build_fake, cells_for, paths_beside
+
 from xdiag.engine.run import Engine
 from xdiag.errors import CannotRun
 from xdiag.model import OutcomeKind, Result, Target
@@ -83,9 +83,7 @@ def test_both_at_once_are_both_told(run_fake: Callable[..., dict[str, Result]]) 
     assert all(record.made > 1 for record in queries)
 
 
-def test_a_missing_call_is_unsupported_and_not_a_crash(
-    tmp_path: Path, fake_target: Target
-) -> None:
+def test_a_missing_call_is_unsupported_and_not_a_crash(tmp_path: Path, fake_target: Target) -> None:
     library = build_fake(tmp_path, "-DFAKE_WITHOUT_GETDEVICE")
     with Engine(fake_target, paths_beside(library, tmp_path)) as engine:
         (result,) = engine.run(cells_for("same-thread/none/driver"))
@@ -128,9 +126,7 @@ def test_cells_that_do_not_apply_or_need_more_devices_are_answered_with_a_reason
     assert absent.kind == OutcomeKind.NOT_APPLICABLE and absent.reason
 
 
-def test_descriptors_and_processes_do_not_grow(
-    fake_target: Target, fake_paths: Paths
-) -> None:
+def test_descriptors_and_processes_do_not_grow(fake_target: Target, fake_paths: Paths) -> None:
     cells = cells_for("same-thread/none/replay", "second-runtime/none/driver") * 60
     me = psutil.Process()
     with Engine(fake_target, fake_paths, jobs=2) as engine:
@@ -153,9 +149,7 @@ def test_closing_in_the_middle_leaves_nothing(fake_target: Target, fake_paths: P
     assert psutil.Process().num_fds() == before
 
 
-def test_a_child_gets_the_targets_environment(
-    fake_target: Target, fake_paths: Paths
-) -> None:
+def test_a_child_gets_the_targets_environment(fake_target: Target, fake_paths: Paths) -> None:
     from msgspec.structs import replace
 
     faulty = replace(fake_target, environment={"FAKE_FAULT": "hipInit=exit"})

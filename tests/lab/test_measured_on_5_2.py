@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
 from support import cells_for
+
 from xdiag.engine.run import Engine
 from xdiag.model import OutcomeKind, Result, StepRecord
 
@@ -26,10 +26,13 @@ VALIDATED = (
     "hipStreamWaitEvent", "hipStreamAddCallback", "hipStreamDestroy",
 )  # fmt: skip
 SIGSEGV = "SIGSEGV"
+#: hipEventRecord of 5.2 does not check: it reads the freed stream, and what it then does hangs on
+#: what lies there.  Both were measured.
+USE_AFTER_FREE = "400 or SIGSEGV"
 
 #: pattern -> (what the validated set answers, what hipEventRecord answers)
 TABLE: dict[str, tuple[int, int | str]] = {
-    "destroyed-stream": (709, 400),
+    "destroyed-stream": (709, USE_AFTER_FREE),
     "second-runtime": (709, 400),
     "second-runtime-deepbind": (709, 400),
     "second-runtime-global": (709, 400),
@@ -38,7 +41,7 @@ TABLE: dict[str, tuple[int, int | str]] = {
     "creator-exited": (0, 0),
     "truncated-handle": (709, SIGSEGV),
     "truncated-handle-zero": (709, SIGSEGV),
-    "device-reset": (709, 400),
+    "device-reset": (709, USE_AFTER_FREE),
     "fork-after-init": (0, 0),
     "fork-before-init": (0, 0),
     "per-thread-stream": (0, 0),
@@ -102,7 +105,9 @@ def test_event_record(results: Mapping[str, Result], pattern: str) -> None:
     _, expected = TABLE[pattern]
     result = results[f"{pattern}/none/driver"]
     answer = _answers(result)["hipEventRecord"]
-    if expected == SIGSEGV:
+    if expected == USE_AFTER_FREE and answer.state == "done":
+        assert answer.code == 400
+    elif expected in (SIGSEGV, USE_AFTER_FREE):
         assert (result.outcome.kind, result.outcome.signal) == (OutcomeKind.CRASH, "SIGSEGV")
         assert answer.state == "unfinished"
     else:

@@ -31,7 +31,10 @@ from xdiag.model import (
 from xdiag.patterns import PATTERNS
 
 #: Unicode, markup of three languages, a table's own characters, control characters.
-HOSTILE = "Grüße 日本 <script>alert('x')</script> | a\nb\r\n`*_[x](http://e.vil)_*` &amp; \x1b[31m \x00 ]]>"
+HOSTILE = (
+    "Grüße 日本 <script>alert('x')</script> | a\nb\r\n"
+    "`*_[x](http://e.vil)_*` &amp; \x1b[31m \x00 ]]>"
+)
 
 HANDLE = 0x5647EC7885B0
 REFUSED = {"code": 709, "name": "hipErrorContextIsDestroyed"}
@@ -69,8 +72,9 @@ class Factory:
         records = []
         for index, (line, phase) in enumerate(_STEPS):
             step = parse_step(line)
+            call = f"hip{step.verb}" if step.runtime else step.verb
             record = StepRecord(
-                step=index, actor=step.actors[0], call=f"hip{step.verb}" if step.runtime else "open",
+                step=index, actor=step.actors[0], call=call,
                 state="done", phase=phase, tid=100 + index, runtime=step.runtime,
                 handle=HANDLE if "s" in step.args else None,
                 code=0 if step.runtime else None, name="hipSuccess" if step.runtime else "",
@@ -108,15 +112,20 @@ class Factory:
             "error", step=step, call=trace[step].call, code=code, name=name, trace=trace, **fields
         )
 
-    def ended(self, kind: str, step: int = QUERY, **fields: Any) -> Result:
-        """A cell whose process died or hung in a call."""
-        trace = self.trace(step, state="unfinished", code=None, name="", error="it ended here")
-        return self.result(kind, died_at=step, trace=trace, **fields)
+    def ended(self, kind: str, at: int = QUERY, **fields: Any) -> Result:
+        """A cell whose process died or hung in a call, perhaps after another had failed."""
+        trace = list(self.trace(at, state="unfinished", code=None, name="", error="it ended here"))
+        if "code" in fields:
+            failed = fields["step"]
+            trace[failed] = msgspec.structs.replace(
+                trace[failed], code=fields["code"], name=fields["name"]
+            )
+        return self.result(kind, died_at=at, trace=tuple(trace), **fields)
 
     def every_kind(self) -> list[tuple[Result, str, str]]:
         """A result of every kind, with the label and the style that it must have."""
-        refused = dict(step=FLAGS, call="hipStreamGetFlags", **REFUSED)
-        nothing = dict(trace=(), runtimes={})
+        refused = {"step": FLAGS, "call": "hipStreamGetFlags", **REFUSED}
+        nothing = {"trace": (), "runtimes": {}}
         return [
             (self.result("ok", pattern="same-thread"), "ok", "ok"),
             (self.error(pattern="cross-thread"), "709", "refused"),
@@ -125,20 +134,20 @@ class Factory:
             (self.error(FIX, 709, pattern="concurrent-use"), "fix: 709", "setup"),
             (self.ended("crash", signal="SIGSEGV", pattern="destroyed-stream"), "SIGSEGV", "fault"),
             (self.ended("crash", signal="SIGSEGV", pattern="device-reset", **refused),
-             "709, SIGSEGV", "fault"),
+             "709+SEGV", "fault"),
             (self.ended("exit", status=1, pattern="null-stream", message=HOSTILE),
              "exit 1", "fault"),
             (self.ended("exit", status=1, pattern="per-thread-stream", **refused),
              "709, exit 1", "fault"),
             (self.ended("hang", pattern="legacy-stream"), "hang", "fault"),
-            (self.ended("hang", pattern="other-device-current", **refused), "709, hang", "fault"),
+            (self.ended("hang", pattern="other-device-current", **refused), "709+hang", "fault"),
             (self.ended("crash", CREATE, signal="SIGABRT", pattern="context-popped"),
              "setup: SIGABRT", "setup"),
             (self.result("error", step=CREATE, call="open", message=HOSTILE,
                          pattern="foreign-context"), "setup: failed", "setup"),
             (self.result("skipped", reason="needs 2 devices", pattern="second-runtime", **nothing),
              "skipped", "absent"),
-            (self.result("unsupported", reason="this runtime has no hipX", pattern="second-namespace"),
+            (self.result("unsupported", reason="no hipX here", pattern="second-namespace"),
              "no call", "absent"),
             (self.result("n/a", reason=HOSTILE, pattern="fork-after-init", **nothing),
              "-", "absent"),

@@ -47,7 +47,7 @@ def test_legend_has_what_occurs_and_nothing_else(make):
 
 
 def test_legend_of_two_facts_tells_both(make):
-    died = make.ended("hang", step=5, code=709, name="hipErrorContextIsDestroyed")
+    died = make.ended("hang", step=4, code=709, name="hipErrorContextIsDestroyed")
     ((_, meaning),) = legend([died], make.target())
     assert meaning == (
         "a call returned 709 (hipErrorContextIsDestroyed), and a call did not return in time"

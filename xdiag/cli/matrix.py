@@ -42,21 +42,46 @@ def _format(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option("--patterns", "-p", multiple=True, metavar="GLOB", help="Only these patterns.")
 @click.option("--fixes", "-f", multiple=True, metavar="GLOB", help="Only these fixes.")
 @click.option("--consumer", "-c", multiple=True, metavar="GLOB", help="Only these consumers.")
-@click.option("--format", "form", default="table", show_default=True, callback=_format,
-              metavar="FORMAT", help="table, markdown, json, csv, html or junit.")
+@click.option(
+    "--format",
+    "form",
+    default="table",
+    show_default=True,
+    callback=_format,
+    metavar="FORMAT",
+    help="table, markdown, json, csv, html or junit.",
+)
 @click.option("--output", "-o", "path", metavar="FILE", help="Write there, not to the terminal.")
-@click.option("--jobs", "-j", type=click.IntRange(1, 64), default=_jobs, metavar="N",
-              help="Cells to run at a time.  [default: one per processor]")
-@click.option("--progress/--no-progress", default=None,
-              help="Show live progress.  [default: on a terminal]")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(1, 64),
+    default=_jobs,
+    metavar="N",
+    help="Cells to run at a time.  [default: one per processor]",
+)
+@click.option(
+    "--progress/--no-progress", default=None, help="Show live progress.  [default: on a terminal]"
+)
 @click.option("--journal", metavar="FILE", help="Keep results there as they come (JSON lines).")
 @click.option("--resume", metavar="FILE", help="Go on with the run that wrote this journal.")
 @run_options
 @target_options
 def command(
-    patterns: tuple[str, ...], fixes: tuple[str, ...], consumer: tuple[str, ...], form: str,
-    path: str | None, jobs: int, progress: bool | None, journal: str | None, resume: str | None,
-    actor: str, timeout: float | None, runtime: str | None, agent: str, kernel_cache: bool,
+    patterns: tuple[str, ...],
+    fixes: tuple[str, ...],
+    consumer: tuple[str, ...],
+    form: str,
+    path: str | None,
+    jobs: int,
+    progress: bool | None,
+    journal: str | None,
+    resume: str | None,
+    actor: str,
+    timeout: float | None,
+    runtime: str | None,
+    agent: str,
+    kernel_cache: bool,
 ) -> int:
     """Run patterns x fixes and print the compatibility matrix and the verdict.
 
@@ -95,6 +120,7 @@ def command(
         Journal(kept, header, resumed=resume is not None) as record,
         _progress(progress, cells, len(known)) as show,
     ):
+
         def keep(result: Result) -> None:
             record.add(result)
             show(result)
@@ -140,12 +166,38 @@ def _progress(
     if not (sys.stderr.isatty() if wanted is None else wanted):
         yield lambda result: None
         return
+    total = sum(not cell.not_applicable for cell in cells)
+    if sys.stderr.isatty():
+        yield from _bar(total, known)
+    else:
+        yield _lines(total, known)
+
+
+def _lines(total: int, known: int) -> Callable[[Result], None]:
+    """Progress into a log: a line for every tenth of the cells."""
+    done = known
+
+    def tell(result: Result) -> None:
+        nonlocal done
+        if result.cell.not_applicable:
+            return
+        done += 1
+        if done == total or done * 10 // total > (done - 1) * 10 // total:
+            click.echo(f"xdiag: {done} of {total} cells", err=True)
+
+    return tell
+
+
+def _bar(total: int, known: int) -> Iterator[Callable[[Result], None]]:
+    """Progress on a terminal: a bar that goes away, and the cell that was finished last."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    total = sum(not cell.not_applicable for cell in cells)
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
         TextColumn("{task.fields[cell]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -73,7 +73,7 @@ run_options = _all(
             "--timeout",
             type=float,
             callback=_seconds,
-            help="Seconds after which a silent cell is a hang.  [default: 10, or the pattern's own]",
+            help="Seconds after which a cell is a hang.  [default: 10, or the pattern's own]",
         ),
     ]
 )
@@ -92,8 +92,7 @@ def pick_one(entries: Iterable[Entry], id: str, kind: str) -> Entry:
     if id not in known:
         plural = "fixes" if kind == "fix" else f"{kind}s"
         raise Usage(
-            f"no {kind} {id!r}{near_matches(id, list(known))}"
-            f" ({_listing(plural, list(known))})"
+            f"no {kind} {id!r}{near_matches(id, list(known))} ({_listing(plural, list(known))})"
         )
     return known[id]
 
@@ -101,7 +100,7 @@ def pick_one(entries: Iterable[Entry], id: str, kind: str) -> Entry:
 def pick(entries: Iterable[Entry], globs: Sequence[str], kind: str) -> list[Entry]:
     """Entries whose id matches one of the globs (comma-separated lists too), all without globs.
 
-    Raises Usage for a glob that matches nothing: a typing error must not shrink a matrix in silence.
+    Raises Usage for a glob that matches nothing: a typing error must not shrink a matrix.
     """
     known = list(entries)
     wanted = [part.strip() for glob in globs for part in glob.split(",") if part.strip()]
@@ -114,9 +113,7 @@ def pick(entries: Iterable[Entry], globs: Sequence[str], kind: str) -> list[Entr
             raise Usage(
                 f"no {kind} matches {glob!r}{near_matches(glob, ids)} ({_listing(plural, ids)})"
             )
-    return [
-        entry for entry in known if any(fnmatch.fnmatchcase(entry.id, glob) for glob in wanted)
-    ]
+    return [entry for entry in known if any(fnmatch.fnmatchcase(entry.id, glob) for glob in wanted)]
 
 
 def _listing(plural: str, ids: list[str]) -> str:

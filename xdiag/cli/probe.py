@@ -16,19 +16,44 @@ if TYPE_CHECKING:
 
 
 @click.command("probe")
-@click.option("--pattern", "-p", required=True, metavar="PATTERN",
-              help="The pattern to run (xdiag patterns lists them).")
-@click.option("--fix", "-f", default="none", show_default=True, metavar="FIX",
-              help="The fix to run it under (xdiag fixes lists them).")
-@click.option("--consumer", "-c", default="driver", show_default=True, metavar="CONSUMER",
-              help="What using the stream means: driver or replay.")
+@click.option(
+    "--pattern",
+    "-p",
+    required=True,
+    metavar="PATTERN",
+    help="The pattern to run (xdiag patterns lists them).",
+)
+@click.option(
+    "--fix",
+    "-f",
+    default="none",
+    show_default=True,
+    metavar="FIX",
+    help="The fix to run it under (xdiag fixes lists them).",
+)
+@click.option(
+    "--consumer",
+    "-c",
+    default="driver",
+    show_default=True,
+    metavar="CONSUMER",
+    help="What using the stream means: driver or replay.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--output", "-o", "path", metavar="FILE", help="Write there, not to the terminal.")
 @run_options
 @target_options
 def command(
-    pattern: str, fix: str, consumer: str, as_json: bool, path: str | None, actor: str,
-    timeout: float | None, runtime: str | None, agent: str, kernel_cache: bool,
+    pattern: str,
+    fix: str,
+    consumer: str,
+    as_json: bool,
+    path: str | None,
+    actor: str,
+    timeout: float | None,
+    runtime: str | None,
+    agent: str,
+    kernel_cache: bool,
 ) -> int:
     """Run one pattern and show every step: who called what on which runtime, and what came back.
 

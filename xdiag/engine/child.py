@@ -129,12 +129,15 @@ class StoryTeller:
         if step.trusting and self._handle(step) in self._refused:
             for actor in step.actors:
                 self._seen(
-                    index, step, actor, state="skipped",
+                    index,
+                    step,
+                    actor,
+                    state="skipped",
                     error="this call follows any handle, and the handle was refused before",
                 )
             return
         shown = f"{self._platform.prefix}{step.verb}" if step.runtime else step.verb
-        self._report(Begin(step=index, actor=" & ".join(step.actors), call=shown))
+        self._report(Begin(step=index, actors=step.actors, call=shown))
         if step.runtime:
             self._call(index, step)
         else:
@@ -177,8 +180,15 @@ class StoryTeller:
         if raw.status == native.DIED:
             self._died(index, step, actor, request)
         if raw.status == native.UNSUPPORTED:
-            self._seen(index, step, actor, state="unsupported", request=request, handle=handle,
-                       error="this runtime has no such call")
+            self._seen(
+                index,
+                step,
+                actor,
+                state="unsupported",
+                request=request,
+                handle=handle,
+                error="this runtime has no such call",
+            )
             return True
         if raw.status == native.FAILED:
             self._seen(index, step, actor, state="failed", request=request, error=request.error)
@@ -199,19 +209,32 @@ class StoryTeller:
         if failed and handle is not None and (code == self._platform.refusal or code < 0):
             self._refused.add(handle)
         self._seen(
-            index, step, actor, state="done", request=request, handle=handle, code=code, name=name,
+            index,
+            step,
+            actor,
+            state="done",
+            request=request,
+            handle=handle,
+            code=code,
+            name=name,
             values=() if failed else tuple(zip(labels, outputs, strict=False)),
         )
         return failed
 
     def _died(self, index: int, step: Step, actor: str, request: native.Request) -> None:
-        self._seen(index, step, actor, state="unfinished", request=request,
-                   error="the forked child ended")
+        self._seen(
+            index, step, actor, state="unfinished", request=request, error="the forked child ended"
+        )
         self._report(ActorDied(step=index, wait_status=int(request.raw.wait_status)))
         raise _CannotGoOn
 
     def _seen(
-        self, index: int, step: Step, actor: str, *, request: native.Request | None = None,
+        self,
+        index: int,
+        step: Step,
+        actor: str,
+        *,
+        request: native.Request | None = None,
         **fields: Any,
     ) -> None:
         prefix = self._platform.prefix if step.runtime else ""
@@ -221,8 +244,12 @@ class StoryTeller:
             if raw.ended_ns:
                 fields["nanoseconds"] = int(raw.ended_ns - raw.started_ns)
         record = StepRecord(
-            step=index, actor=actor, call=f"{prefix}{step.verb}", runtime=step.runtime,
-            phase=step.phase, **fields,
+            step=index,
+            actor=actor,
+            call=f"{prefix}{step.verb}",
+            runtime=step.runtime,
+            phase=step.phase,
+            **fields,
         )
         self._report(Seen(record=record))
 
@@ -253,8 +280,9 @@ class StoryTeller:
         if request.raw.status == native.DIED:
             self._died(index, step, step.actors[0], request)
         if request.raw.status != native.DONE:
-            self._seen(index, step, step.actors[0], state="failed", request=request,
-                       error=request.error)
+            self._seen(
+                index, step, step.actors[0], state="failed", request=request, error=request.error
+            )
             raise _Stop
         return request
 
@@ -275,8 +303,14 @@ class StoryTeller:
 
     def _do_thread(self, index: int, step: Step) -> None:
         self._actors[step.result] = _PythonThread(step.result)
-        self._seen(index, step, step.actors[0], state="done", pid=os.getpid(),
-                   tid=threading.get_native_id())
+        self._seen(
+            index,
+            step,
+            step.actors[0],
+            state="done",
+            pid=os.getpid(),
+            tid=threading.get_native_id(),
+        )
 
     def _start_native(self, index: int, step: Step, op: int) -> None:
         self._numbers += 1
@@ -314,8 +348,15 @@ class StoryTeller:
             )
             raise _CannotGoOn
         self._values[step.result] = changed
-        self._seen(index, step, actor, state="done", values=((step.result, changed),),
-                   pid=os.getpid(), tid=threading.get_native_id())
+        self._seen(
+            index,
+            step,
+            actor,
+            state="done",
+            values=((step.result, changed),),
+            pid=os.getpid(),
+            tid=threading.get_native_id(),
+        )
 
     def _do_same(self, index: int, step: Step) -> None:
         self._derive(index, step, lambda value: value)
@@ -324,9 +365,7 @@ class StoryTeller:
         self._derive(index, step, lambda value: value & 0xFFFFFFFF)
 
     def _do_low32_signed(self, index: int, step: Step) -> None:
-        self._derive(
-            index, step, lambda value: ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
-        )
+        self._derive(index, step, lambda value: ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000)
 
 
 def pipe_reporter(fd: int) -> Callable[[ChildMessage], None]:
@@ -336,6 +375,6 @@ def pipe_reporter(fd: int) -> Callable[[ChildMessage], None]:
     def report(message: ChildMessage) -> None:
         line = encode(message) + b"\n"
         while line:
-            line = line[os.write(fd, line):]
+            line = line[os.write(fd, line) :]
 
     return report

@@ -43,16 +43,13 @@ class Telling:
     def in_flight(self) -> Begin | None:
         """The step that had begun and not ended, None if there is none."""
         begun: Begin | None = None
+        waited_for: set[str] = set()
         for message in self.messages:
             if isinstance(message, Begin):
-                begun = message
+                begun, waited_for = message, set(message.actors)
             elif isinstance(message, Seen) and begun and message.record.step == begun.step:
-                # A step of two actors is seen twice; the second time ends it.
-                if message.record.actor == begun.actor.split(" & ")[-1] or (
-                    " & " not in begun.actor
-                ):
-                    begun = None
-        return begun
+                waited_for.discard(message.record.actor)
+        return begun if waited_for else None
 
     def finished(self) -> bool:
         """True if the child came to an end of its own story."""
@@ -108,8 +105,13 @@ def _trace(cell: Cell, tellings: Sequence[Telling], prefix: str) -> tuple[StepRe
                 fresh.setdefault(
                     (in_flight.step, actor),
                     StepRecord(
-                        step=in_flight.step, actor=actor, call=in_flight.call, state="unfinished",
-                        phase=step.phase, runtime=step.runtime, error=_how_it_ended(telling),
+                        step=in_flight.step,
+                        actor=actor,
+                        call=in_flight.call,
+                        state="unfinished",
+                        phase=step.phase,
+                        runtime=step.runtime,
+                        error=_how_it_ended(telling),
                     ),
                 )
         records.update(fresh)
@@ -118,13 +120,18 @@ def _trace(cell: Cell, tellings: Sequence[Telling], prefix: str) -> tuple[StepRe
             records.setdefault(
                 (index, actor),
                 StepRecord(
-                    step=index, actor=actor, call=f"{prefix if step.runtime else ''}{step.verb}",
-                    state="unreached", phase=step.phase, runtime=step.runtime,
+                    step=index,
+                    actor=actor,
+                    call=f"{prefix if step.runtime else ''}{step.verb}",
+                    state="unreached",
+                    phase=step.phase,
+                    runtime=step.runtime,
                 ),
             )
-    order = {(i, a): n for n, (i, a) in enumerate(
-        (i, a) for i, s in enumerate(cell.steps) for a in s.actors
-    )}
+    order = {
+        (i, a): n
+        for n, (i, a) in enumerate((i, a) for i, s in enumerate(cell.steps) for a in s.actors)
+    }
     return tuple(record for _, record in sorted(records.items(), key=lambda kv: order[kv[0]]))
 
 
@@ -186,7 +193,11 @@ def outcome(cell: Cell, tellings: Sequence[Telling], platform: str) -> Outcome:
     first = next(iter(refusals or failures), None)
     if first is not None:
         common = change(
-            common, step=first.step, call=first.call, code=first.code, name=first.name,
+            common,
+            step=first.step,
+            call=first.call,
+            code=first.code,
+            name=first.name,
             message=first.error,
         )
 
@@ -225,7 +236,9 @@ def _violent_end(telling: Telling) -> dict[str, object] | None:
         return None
     if status != -1 and os.WIFSIGNALED(status):
         return {
-            **fields, "kind": OutcomeKind.CRASH, "signal": _signal_name(os.WTERMSIG(status)),
+            **fields,
+            "kind": OutcomeKind.CRASH,
+            "signal": _signal_name(os.WTERMSIG(status)),
         }
     return {
         **fields,

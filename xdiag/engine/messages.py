@@ -71,7 +71,7 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     """A step is about to be done."""
 
     step: int
-    actor: str
+    actors: tuple[str, ...]
     call: str
 
 

@@ -33,9 +33,7 @@ def story_of(pattern: Pattern, actor: str = "python") -> Story:
 
     return Story(
         setup=tuple(read(line) for line in pattern.setup),
-        use=tuple(
-            msgspec.structs.replace(read(line), phase="use") for line in pattern.use
-        ),
+        use=tuple(msgspec.structs.replace(read(line), phase="use") for line in pattern.use),
     )
 
 
@@ -92,10 +90,11 @@ def plan(
     for position, consumer in enumerate(consumers):
         for pattern in patterns:
             for fix in fixes:
-                if platform not in pattern.platforms:
-                    made: object = NotApplicable(reason=f"not told on {platform}")
-                else:
-                    made = _steps(pattern, fix, consumer, actor, position == 0)
+                made = (
+                    _steps(pattern, fix, consumer, actor, position == 0)
+                    if platform in pattern.platforms
+                    else NotApplicable(reason=f"not told on {platform}")
+                )
                 cell = Cell(
                     id=cell_id(pattern.id, fix.id, consumer.id),
                     pattern=pattern.id,
@@ -108,8 +107,6 @@ def plan(
                     cell = msgspec.structs.replace(cell, not_applicable=made.reason)
                 else:
                     steps, story = made
-                    cell = msgspec.structs.replace(
-                        cell, steps=steps, environment=story.environment
-                    )
+                    cell = msgspec.structs.replace(cell, steps=steps, environment=story.environment)
                 cells.append(cell)
     return cells

@@ -1,5 +1,4 @@
-"""The supervisor: sends cells to the warm parent, watches them, and turns what it saw into outcomes.
-"""
+"""The supervisor: sends cells to the warm parent and watches what becomes of them."""
 
 from __future__ import annotations
 
@@ -184,9 +183,16 @@ class Engine:
         os.set_blocking(output_w, True)
         now = time.monotonic()
         running = _Running(
-            cell=cell, number=self._numbers, records=records_r, output=output_r, started=now,
-            deadline=now + cell.timeout, leave_out=leave_out, earlier=earlier or [],
-            next_guard=now + _GUARD_AFTER, suspect=suspect,
+            cell=cell,
+            number=self._numbers,
+            records=records_r,
+            output=output_r,
+            started=now,
+            deadline=now + cell.timeout,
+            leave_out=leave_out,
+            earlier=earlier or [],
+            next_guard=now + _GUARD_AFTER,
+            suspect=suspect,
         )
         environment = {**self._target.environment, **cell.environment}
         start = Start(

@@ -35,6 +35,7 @@ def render(report: Report) -> str:
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
         # Every string is made printable on its way out, so that none can be forgotten.
         finalize=lambda value: printable(value) if type(value) is str else value,

@@ -56,7 +56,7 @@ def label(result: Result) -> Label:
     parts = [_end(outcome)] if outcome.kind in seen.VIOLENT else []
     if outcome.code is not None:
         parts.insert(0, str(outcome.code))
-    text = printable(", ".join(parts)) or "failed"
+    text = printable("+".join(parts)) or "failed"
     phase = seen.failing_phase(result)
     if phase in ("setup", "fix"):
         return Label(f"{phase}: {text}", "setup")
@@ -67,7 +67,8 @@ def label(result: Result) -> Label:
 
 def _end(outcome: Outcome) -> str:
     if outcome.kind is OutcomeKind.CRASH:
-        return outcome.signal or "crash"
+        # As the shell's kill writes it: the matrix has little room.
+        return outcome.signal.removeprefix("SIG") or "crash"
     if outcome.kind is OutcomeKind.EXIT:
         return "exit" if outcome.status is None else f"exit {outcome.status}"
     return "hang"

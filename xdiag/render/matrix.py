@@ -91,4 +91,4 @@ def not_run(report: Report) -> list[tuple[str, list[Result]]]:
     for result in report.results:
         if result.outcome.reason and result.outcome.kind not in FAULTS:
             reasons.setdefault(result.outcome.reason, []).append(result)
-    return sorted(reasons.items(), key=lambda item: -len(item[1]))
+    return sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))

@@ -20,29 +20,7 @@ from xdiag.render.text import count, printable
 if TYPE_CHECKING:
     from xdiag.model import Result, StepRecord, Target
 
-_QUESTIONS = {pattern.id: pattern.question for pattern in PATTERNS}
-
-#: Answers to the questions that have a yes or no: when the use works, and when it is refused.
-#: Where one of them is empty, and for patterns that are not named, what was seen is the answer.
-_ANSWERS = {
-    "same-thread": ("yes", ""),
-    "cross-thread": ("yes", "no"),
-    "creator-exited": ("yes", "no"),
-    "concurrent-use": ("yes", "no"),
-    "device-reset": ("yes", "no"),
-    "null-stream": ("it is accepted", ""),
-    "per-thread-stream": ("yes", "no"),
-    "legacy-stream": ("yes", "no"),
-    "other-device-current": ("no", "yes"),
-    "context-popped": ("no", ""),
-    "foreign-context": ("yes", "no"),
-    "second-runtime": ("yes", "no"),
-    "second-runtime-deepbind": ("yes", "no"),
-    "second-runtime-global": ("yes", "no"),
-    "second-namespace": ("yes", "no"),
-    "fork-before-init": ("yes", "no"),
-    "event-destroyed-twice": ("", "yes"),
-}
+_PATTERNS = {pattern.id: pattern for pattern in PATTERNS}
 
 #: Calls that look the handle up in every version, and those that do so up to 6.4.
 _CHECK_ALWAYS = ("hipStreamGetCaptureInfo_v2", "hipGetStreamDeviceId", "hipStreamGetDevice")
@@ -184,19 +162,19 @@ def _violent_end(result: Result, target: Target) -> str:
 
 def _answer(result: Result, target: Target) -> str:
     cell, outcome = result.cell, result.outcome
-    question = _QUESTIONS.get(cell.pattern)
-    if question is None or label(result).style in ("absent", "setup"):
+    pattern = _PATTERNS.get(cell.pattern)
+    if pattern is None or label(result).style in ("absent", "setup"):
         return ""
     seen_here = label(result).text
     if cell.fix != "none":
-        return f'With the fix "{fix_title(cell.fix)}": {seen_here}. It was asked: {question}'
-    works, refused = _ANSWERS.get(cell.pattern, ("", ""))
+        return f'With the fix "{fix_title(cell.fix)}": {seen_here}. It was asked: {pattern.question}'
+    works, refused = pattern.answers
     answer = ""
     if outcome.kind is OutcomeKind.OK and _handle_was_checked(result, target):
         answer = works
     elif outcome.kind is OutcomeKind.ERROR and seen.refused(result):
         answer = refused
-    return f"{question} Here: {f'{answer} ({seen_here})' if answer else seen_here}."
+    return f"{pattern.question} Here: {f'{answer} ({seen_here})' if answer else seen_here}."
 
 
 # ---- which copies were loaded ----

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-
-#: Control, format (which can reorder a line), surrogate and unassigned characters, line separators:
-#: a terminal may obey them, and XML forbids most of them.
-_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})
 
 # An underscore inside a word is no emphasis in GitHub's dialect, so call names stay as they are.
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def printable(text: str) -> str:
-    """``text`` on one line, every character that is not printable written as an escape."""
-    if text.isascii() and text.isprintable():
+    """``text`` on one line, every character that is not printable written as an escape.
+
+    A terminal may obey such a character, some reorder the line, and XML forbids most of them.
+    """
+    if text.isprintable():
         return text
     return "".join(
-        character.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(character) in _UNSAFE
-        else character
-        for character in text
+        character if character.isprintable() else _escape(character) for character in text
     )
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def markdown(text: str) -> str:

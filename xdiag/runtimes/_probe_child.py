@@ -32,7 +32,7 @@ def main() -> None:
         tell(load_error=" ".join(str(error).encode(errors="replace").decode().split()))
         os._exit(0)
     number = ctypes.c_int(0)
-    tell(doing="hipInit")
+    tell(doing="hipInit", hsa=_mapped("libhsa-runtime64"))
     tell(init=runtime.hipInit(0), hsa=_mapped("libhsa-runtime64"))
     tell(doing="hipRuntimeGetVersion")
     if hasattr(runtime, "hipRuntimeGetVersion"):

@@ -9,11 +9,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
-from pathlib import Path
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from xdiag.errors import CannotRun
 from xdiag.model import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Seconds of silence after which a server is given up (apt's own default is two minutes).
 _SILENCE = 20
@@ -30,6 +36,11 @@ _UNREACHABLE = re.compile(
     r"|Network is unreachable"
 )
 _DISK_FULL = "No space left on device"
+_NO_SPACE = "no space left on the disk: make room, or set XDG_CACHE_HOME to another one"
+#: A disk with fewer bytes left is full.
+_FULL = 64 * 1024
+#: Seconds between looks at a running command.
+_WATCH_EVERY = 2
 
 # Hooks of the machine's own (to empty the system's archives, to tell a desktop) are not ours to
 # run.  The indexes left out are those that no package name or dependency is in.
@@ -132,7 +143,8 @@ class Apt:
     def _run(
         self, program: str, *arguments: str, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        return run([tool(program), "-q", "-c", str(self._config), *arguments], cwd=cwd)
+        command = [tool(program), "-q", "-c", str(self._config), *arguments]
+        return run(command, cwd=cwd, writes_to=self._config.parent)
 
 
 def installed(prefix: str) -> dict[str, str]:
@@ -163,21 +175,52 @@ def tool(name: str) -> str:
     return found
 
 
-def run(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, quietly and in English."""
+def run(
+    command: list[str], cwd: Path | None = None, writes_to: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, quietly and in English.
+
+    Raises Failed if it does not start or does not end; for a command that ``writes_to`` a
+    directory, that is also when the disk is full, over which apt waits for ever.
+    """
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     # A library path that is meant for the patient is none of apt's business.
     for name in ("LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT"):
         environment.pop(name, None)
+    deadline = time.monotonic() + _PATIENCE
     try:
-        return subprocess.run(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-            errors="replace", timeout=_PATIENCE, check=False,
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise Failed(f"{command[0]} did not end within {_PATIENCE} s") from error
     except OSError as error:
         raise Failed(f"cannot run {command[0]}: {error.strerror}") from error
+    try:
+        while (told := _ended(process)) is None:
+            if writes_to is not None and free_bytes(writes_to) < _FULL:
+                raise Failed(_NO_SPACE)
+            if time.monotonic() > deadline:
+                raise Failed(f"{command[0]} did not end within {_PATIENCE} s")
+        return subprocess.CompletedProcess(command, process.returncode, *told)
+    finally:
+        if process.returncode is None:  # apt's helpers do the fetching: they have to go as well
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def _ended(process: subprocess.Popen[str]) -> tuple[str, str] | None:
+    """All that the process wrote, None if it does not end for a while."""
+    try:
+        return process.communicate(timeout=_WATCH_EVERY)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def free_bytes(folder: Path) -> int:
+    """Room for this user on a directory's disk."""
+    disk = os.statvfs(folder)
+    return disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail)
 
 
 def _dpkg_status() -> str:
@@ -191,7 +234,7 @@ def _why(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     for line in lines:
         if _DISK_FULL in line:
-            return "no space left on the disk: make room, or set XDG_CACHE_HOME to another one"
+            return _NO_SPACE
     for line in lines:
         if _UNREACHABLE.search(line):
             server = re.sub(r"^[EW]: (Failed to fetch )?", "", line)

@@ -134,12 +134,14 @@ class _Choice:
                 problem = f"{bad} cannot be in LD_LIBRARY_PATH: it has a colon or semicolon in it"
                 continue
             answer = probe.ask(candidate.real_path, library_path=path, environment=environment)
-            ours = [_is_ours(file) for file in answer.hsa]
-            if answer.loaded and answer.hsa and not any(ours):
+            others = [file for file in answer.hsa if not _is_ours(file)]
+            # A preloaded agent answers before any other that is loaded as well.
+            first = "LD_PRELOAD" in environment and len(others) < len(answer.hsa)
+            if others and not first:
                 # A runtime with an RPATH brings its own; the next set-up goes before that.
-                problem = f"it keeps to an HSA runtime of its own, {answer.hsa[0]}"
-            elif answer.problem or not any(ours):
-                problem = answer.problem or "it does not use an HSA runtime of its own file"
+                problem = f"it keeps to an HSA runtime of its own, {others[0]}"
+            elif answer.problem or not answer.hsa:
+                problem = answer.problem or "it does without an HSA runtime that could be replaced"
                 break
             else:
                 self.notes += notes

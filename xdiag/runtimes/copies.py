@@ -99,4 +99,3 @@ def _temporary() -> Path:
 
     atexit.register(remove)
     return folder
-

@@ -23,7 +23,7 @@ import msgspec
 from xdiag.errors import CannotRun, Usage, XdiagError, near_matches
 from xdiag.model import Record
 from xdiag.runtimes import cache, elf, entries, find
-from xdiag.runtimes.apt import Apt, Failed, Planned, installed, unpack
+from xdiag.runtimes.apt import Apt, Failed, Planned, free_bytes, installed, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +36,9 @@ _PACKAGE = re.compile(_PREFIX + r"([0-9]+)")
 #: A second C library in the loader's path does not work with the first one's loader.
 _OF_THE_SYSTEM = ("libc6", "libc6-i386")
 _PARTIAL = ".partial-"
+#: Bytes that package lists, packages and their contents take together, where most of what the
+#: runtime depends on is there: asked for first, because apt copes badly with a full disk.
+_ROOM = 200 << 20
 
 
 class Added(Record, frozen=True):
@@ -74,7 +77,17 @@ def add(say: Say, package: str | None = None, *, again: bool = False) -> Added:
         raise _explained(error, folder) from error
 
 
+def _refuse_small_disk(folder: Path) -> None:
+    free = free_bytes(folder)
+    if free < _ROOM:
+        raise CannotRun(
+            f"{folder} has {free >> 20} MiB free, a runtime needs {_ROOM >> 20}: make room, or set"
+            " XDG_CACHE_HOME to another disk"
+        )
+
+
 def _add(folder: Path, work: Path, package: str | None, again: bool, say: Say) -> Added:
+    _refuse_small_disk(folder)
     say("Asking apt what it knows")
     apt = Apt(_fresh(work / "apt"), own_lists=False)
     chosen = _choose(apt, package)

@@ -80,9 +80,7 @@ def ask(
         finally:
             os.close(theirs)
         output, silent = _ended(process, patience)
-        return _answer(
-            _told(answers), process.returncode, output, patience if silent else None
-        )
+        return _answer(_told(answers), process.returncode, output, patience if silent else None)
     finally:
         os.close(answers)
 

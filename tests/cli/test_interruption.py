@@ -1,0 +1,186 @@
+"""Ctrl-C, SIGKILL and --resume: what was finished is never lost.  On real processes and a pty."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Xdiag = Callable[..., subprocess.CompletedProcess[str]]
+
+#: 4 patterns without a fix for 2 consumers: 3 cells come before the one that hangs.
+CHOSEN = ["matrix", "-p", "same-thread,cross-thread,device-reset,creator-exited", "-f", "none"]
+
+
+def _start(
+    home: dict[str, str], library: Path, *arguments: str, fault: str = "", **options: object
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "xdiag", *arguments, "--runtime", str(library), "--agent",
+         "software"],
+        env={**home, "FAKE_FAULT": fault}, **options,
+    )  # fmt: skip
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.02)
+
+
+def _when_it_hangs(process: subprocess.Popen[bytes], journal: Path) -> list[psutil.Process]:
+    """Wait for the third result and for the cell after it; the processes below xdiag."""
+    _wait_for(lambda: len(_lines(journal)) >= 4)
+    me = psutil.Process(process.pid)
+    _wait_for(lambda: len(me.children(recursive=True)) >= 2)
+    return me.children(recursive=True)
+
+
+def test_resume_after_sigkill_loses_nothing_finished(
+    home: dict[str, str], fake_library: Path, xdiag: Xdiag, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    process = _start(
+        home, fake_library, *CHOSEN, "-j", "1", "--timeout", "60", "--journal", str(journal),
+        fault="hipDeviceReset=hang", stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    family = _when_it_hangs(process, journal)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive, "children outlived a killed xdiag"
+
+    before = _lines(journal)
+    done = xdiag(*CHOSEN, "--timeout", "60", "--resume", str(journal), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    after = _lines(journal)
+    assert after[: len(before)] == before
+    ids = [json.loads(line)["cell"]["id"] for line in after[1:]]
+    assert len(ids) == len(set(ids)) == 8
+    report = json.loads(done.stdout)
+    assert [r["cell"]["id"] for r in report["results"]][:3] == ids[:3]
+    assert len(report["results"]) == report["planned"] == 8
+
+
+def test_resume_on_another_runtime_is_refused(
+    xdiag: Xdiag, tmp_path: Path, fake_library: Path
+) -> None:
+    import shutil
+
+    journal = tmp_path / "journal"
+    assert xdiag(*CHOSEN, "--journal", str(journal)).returncode == 0
+    other = tmp_path / "libamdhip64.so.5"
+    shutil.copy(fake_library, other)
+    done = xdiag(
+        *CHOSEN, "--resume", str(journal), "--runtime", str(other), "--agent", "software",
+        fake=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "the journal was written with runtime" in done.stderr
+
+
+def test_ctrl_c_prints_what_is_done_and_how_to_go_on(
+    home: dict[str, str], fake_library: Path, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    process = _start(
+        home, fake_library, *CHOSEN, "-j", "1", "--timeout", "60", "--journal", str(journal),
+        "--format", "json",
+        fault="hipDeviceReset=hang", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    family = _when_it_hangs(process, journal)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert len(json.loads(out)["results"]) == 3
+    assert b"3 of 8 cells" in err and str(journal).encode() in err and b"Traceback" not in err
+    assert not psutil.wait_procs(family, timeout=10)[1]
+
+
+def _on_a_terminal(
+    home: dict[str, str], library: Path, *arguments: str, interrupt_at: bytes = b"", fault: str = ""
+) -> tuple[int, str]:
+    """Run on a pty of 100 columns; type Ctrl-C when ``interrupt_at`` is on the screen."""
+    leader, follower = pty.openpty()
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    environment = {k: v for k, v in home.items() if k not in ("COLUMNS", "NO_COLOR")}
+    process = _start(
+        {**environment, "TERM": "xterm-256color"}, library, *arguments, fault=fault,
+        stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(follower)
+    screen = b""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if not select.select([leader], [], [], 0.2)[0]:
+            continue
+        try:
+            data = os.read(leader, 65536)
+        except OSError:
+            break
+        if not data:
+            break
+        screen += data
+        if interrupt_at and interrupt_at in screen:
+            os.write(leader, b"\x03")
+            interrupt_at = b""
+    os.close(leader)
+    return process.wait(timeout=30), screen.decode()
+
+
+def test_a_terminal_shows_progress_colour_and_the_matrix(
+    home: dict[str, str], fake_library: Path
+) -> None:
+    status, screen = _on_a_terminal(home, fake_library, "matrix", "-p", "s*", "-f", "none")
+    assert status == 0
+    assert "cells" in screen and "\x1b[" in screen
+    assert "second-runtime" in screen and "709" in screen
+    assert "\x1b[?25h" in screen, "the cursor was not shown again"
+
+
+def test_ctrl_c_on_a_terminal(home: dict[str, str], fake_library: Path) -> None:
+    status, screen = _on_a_terminal(
+        home, fake_library, *CHOSEN, "-j", "1", "--timeout", "60", fault="hipDeviceReset=hang",
+        interrupt_at=b"3/8",
+    )  # fmt: skip
+    assert status == 130
+    assert "interrupted after 3 of 8 cells" in " ".join(screen.split())
+    assert "Traceback" not in screen
+    assert "--resume" in screen
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminated_xdiag_takes_its_children_along(
+    home: dict[str, str], fake_library: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    journal = tmp_path / "journal"
+    process = _start(
+        home, fake_library, *CHOSEN, "-j", "2", "--timeout", "60", "--journal", str(journal),
+        fault="hipDeviceReset=hang", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    family = _when_it_hangs(process, journal)
+    process.send_signal(number)
+    process.wait(timeout=10)
+    assert not psutil.wait_procs(family, timeout=10)[1]
