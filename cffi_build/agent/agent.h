@@ -29,6 +29,13 @@ extern struct knobs knobs;
 /* Reads the environment; on a bad value prints one line to stderr and returns false. */
 bool knobs_read(void);
 
+/* ------------------------------------------------------------------------- system.c: the start */
+
+/* True in a child forked after hsa_init.  AMD's user-mode driver notices (libhsakmt,
+ * is_forked_child and CHECK_KFD_OPEN in openclose.c and libhsakmt.h) and fails every call that
+ * needs the kernel driver: so do queues and memory here. */
+bool driver_is_out_of_reach(void);
+
 /* ------------------------------------------------------------------ agents.c, pools.c: the cast */
 
 enum { MAX_DEVICES = 8, MAX_POOLS = 3 };

@@ -27,6 +27,8 @@ EXPORT hsa_status_t hsa_amd_memory_pool_allocate(hsa_amd_memory_pool_t handle, s
         return HSA_STATUS_ERROR_INVALID_ARGUMENT;
     if (size > pool->size)
         return HSA_STATUS_ERROR_INVALID_ALLOCATION;
+    if (driver_is_out_of_reach())
+        return HSA_STATUS_ERROR_OUT_OF_RESOURCES;
 
     size_t bytes = round_up_to_page(size);
     _Atomic uint64_t *allocated = &pool->owner->allocated;
@@ -88,6 +90,8 @@ EXPORT hsa_status_t hsa_amd_memory_lock_to_pool(void *host_ptr, size_t size, hsa
     struct pool *pool = pool_from_handle(pool_handle);
     if (host_ptr == NULL || size == 0 || agent_ptr == NULL)
         return HSA_STATUS_ERROR_INVALID_ARGUMENT;
+    if (driver_is_out_of_reach())
+        return HSA_STATUS_ERROR_OUT_OF_RESOURCES;
     struct lock *lock = malloc(sizeof *lock);
     if (lock == NULL)
         return HSA_STATUS_ERROR_OUT_OF_RESOURCES;

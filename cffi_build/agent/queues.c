@@ -254,6 +254,8 @@ EXPORT hsa_status_t hsa_queue_create(hsa_agent_t agent_handle, uint32_t size, ui
         return HSA_STATUS_ERROR_INVALID_QUEUE_CREATION;
     if (out == NULL || size == 0 || (size & (size - 1)) != 0)
         return HSA_STATUS_ERROR_INVALID_ARGUMENT;
+    if (driver_is_out_of_reach())
+        return HSA_STATUS_ERROR_OUT_OF_RESOURCES;
 
     void *memory;
     if (posix_memalign(&memory, _Alignof(struct work), sizeof(struct work)) != 0)

@@ -4,12 +4,14 @@
 
 #include <dlfcn.h>
 #include <string.h>
+#include <unistd.h>
 
 /* How others recognise this library: dlsym("xdiag_agent_version"). */
 EXPORT const char xdiag_agent_version[] = XDIAG_AGENT_VERSION;
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 static enum { NOT_STARTED, STARTED, REFUSED } state;
+static pid_t started_in; /* the process that called hsa_init */
 
 /* Queue and watcher threads run this library's code until the process ends, so it must outlive
  * a dlclose of the HIP runtime that loaded it. */
@@ -20,6 +22,11 @@ static void pin_this_library(void)
         (void)dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 }
 
+bool driver_is_out_of_reach(void)
+{
+    return getpid() != started_in;
+}
+
 EXPORT hsa_status_t hsa_init(void)
 {
     pthread_mutex_lock(&start_lock);
@@ -28,6 +35,7 @@ EXPORT hsa_status_t hsa_init(void)
         if (state == STARTED) {
             pin_this_library();
             agents_start();
+            started_in = getpid();
         }
     }
     hsa_status_t status = state == STARTED ? HSA_STATUS_SUCCESS : HSA_STATUS_ERROR;

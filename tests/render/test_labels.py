@@ -29,7 +29,7 @@ def test_an_error_in_the_set_up_is_told_from_a_fault_in_the_use(make):
 def test_ends_without_particulars_have_labels_too(make):
     assert label(make.ended("crash")).text == "crash"
     assert label(make.ended("exit")).text == "exit"
-    assert label(make.result("crash", signal="SIGKILL", trace=())).text == "SIGKILL"
+    assert label(make.result("crash", signal="SIGKILL", trace=())).text == "KILL"
 
 
 def test_a_label_is_printable(make):

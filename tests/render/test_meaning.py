@@ -3,8 +3,6 @@ from __future__ import annotations
 import pytest
 
 from xdiag.model import OutcomeKind
-from xdiag.patterns import PATTERNS
-from xdiag.render import meaning as module
 from xdiag.render.header import STANDS_IN
 from xdiag.render.meaning import meaning
 
@@ -138,7 +136,3 @@ def test_every_kind_has_a_meaning_of_few_sentences(make):
         assert 1 <= len(lines) <= 4
         assert all(line == line.strip() and line.isprintable() for line in lines)
     assert kinds == set(OutcomeKind)
-
-
-def test_answers_are_given_for_patterns_that_exist():
-    assert set(module._ANSWERS) <= {pattern.id for pattern in PATTERNS}

@@ -30,6 +30,11 @@ def test_a_cache_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         cache.folder("runtimes")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "")
+
+    def no_account(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.setattr(cache.pwd, "getpwuid", no_account)
     with pytest.raises(CannotRun, match="set XDG_CACHE_HOME"):
         cache.folder("runtimes")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from runtimes.conftest import (
-    FAKE_HIP, HSA_GPU, compile_library, fake_runtime,
-)  # fmt: skip
+from runtimes.conftest import FAKE_HIP, HSA_GPU, compile_library, fake_runtime
 from xdiag.errors import CannotRun, Usage
 from xdiag.runtimes import agent, choose, fetch, find, probe
 from xdiag.runtimes.choose import choose as pick
@@ -73,7 +72,7 @@ def test_a_driver_without_a_gpu_says_so(
     target = pick(runtime)
     assert target.agent == "software"
     assert f"No GPU answered: {runtime}: hipGetDeviceCount returned 100" in target.notes[0]
-    with pytest.raises(CannotRun, match="No GPU answered: .*`--agent software` needs no GPU"):
+    with pytest.raises(CannotRun, match=r"No GPU answered: .*`--agent software` needs no GPU"):
         pick(runtime, "hardware")
 
 
@@ -189,8 +188,6 @@ def test_a_missing_dependency_is_told_in_the_loaders_words(
 def test_a_runtime_may_do_anything_to_the_probe(tmp_path: Path, at_init: str, says: str) -> None:
     runtime = fake_runtime(tmp_path / "lib", at_init=at_init)
     answer = probe.ask(str(runtime), library_path=(str(runtime.parent),), patience=1)
-    import re
-
     assert re.search(says, answer.problem)
     assert answer.loaded
 

@@ -10,8 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import elftools.elf.elffile  # noqa: F401  imported before a child gives up its rights
 import pytest
@@ -19,6 +21,9 @@ import pytest
 from runtimes.conftest import in_fork
 from xdiag.errors import CannotRun, Usage
 from xdiag.runtimes import apt, entries, fetch, find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOBODY = 65534
 
@@ -31,25 +36,20 @@ def _silent(text: str) -> None:
 
 
 @pytest.fixture
-def no_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a fresh container: apt has never fetched its lists."""
-    (tmp_path / "empty" / "partial").mkdir(parents=True)
-    (tmp_path / "empty").chmod(0o755)
-    config = tmp_path / "apt.conf"
-    config.write_text(f'Dir::State::lists "{tmp_path}/empty/";\n')
-    monkeypatch.setenv("APT_CONFIG", str(config))
+def open_folder() -> Iterator[Path]:
+    """A directory that every user can get to and write to, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="xdiag-test-") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
 
 
 @pytest.fixture
-def open_folder(tmp_path: Path) -> Path:
-    """A directory that every user can get to and write to."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if str(folder).startswith("/tmp/pytest-"):
-            folder.chmod(0o755)
-    made = tmp_path / "home"
-    made.mkdir()
-    made.chmod(0o777)
-    return made
+def no_lists(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a fresh container: apt has never fetched its lists."""
+    (open_folder / "lists" / "partial").mkdir(parents=True)
+    config = open_folder / "apt.conf"
+    config.write_text(f'Dir::State::lists "{open_folder}/lists/";\n')
+    monkeypatch.setenv("APT_CONFIG", str(config))
 
 
 def test_the_entry_is_whole_and_nothing_else_is_left(fetched: fetch.Added) -> None:

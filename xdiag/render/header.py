@@ -44,6 +44,29 @@ def facts(report: Report) -> list[tuple[str, str]]:
     return [(term, text) for term, text in (*wanted, *notes) if text]
 
 
+def summary(report: Report) -> list[str]:
+    """The header in a few sentences, for a terminal; ``facts`` has the rest."""
+    target, host = report.target, report.host
+    known = ", ".join(
+        filter(None, (target.soname, target.build_id and f"build id {target.build_id}"))
+    )
+    below = target.device_name or "GPU"
+    if target.agent == "software":
+        below = "software agent"
+    machine = [host.system, host.kernel, host.libc, host.python, count(host.cpus, "CPU")]
+    if host.container:
+        machine.append(f"in a container ({host.container})")
+    lines = [
+        f"HIP {target.version or 'of unknown version'} on {count(target.devices, 'device')}"
+        f" ({below}){f'; {known}' if known else ''}",
+        target.runtime,
+        ", ".join(filter(None, machine)),
+        f"xdiag {report.xdiag}, {report.started}: {_cells(report)}",
+        *target.notes,
+    ]
+    return [*lines, STANDS_IN] if target.agent == "software" else lines
+
+
 def interruption(report: Report) -> str:
     """``interrupted: N of M cells`` where fewer were run than planned, else empty."""
     if len(report.results) >= report.planned:

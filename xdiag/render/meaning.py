@@ -167,7 +167,9 @@ def _answer(result: Result, target: Target) -> str:
         return ""
     seen_here = label(result).text
     if cell.fix != "none":
-        return f'With the fix "{fix_title(cell.fix)}": {seen_here}. It was asked: {pattern.question}'
+        return (
+            f'With the fix "{fix_title(cell.fix)}": {seen_here}. It was asked: {pattern.question}'
+        )
     works, refused = pattern.answers
     answer = ""
     if outcome.kind is OutcomeKind.OK and _handle_was_checked(result, target):

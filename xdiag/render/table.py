@@ -36,7 +36,8 @@ def render(report: Report, width: int | None = None) -> str:
 
 def show(report: Report, console: Console) -> None:
     """Print the report on a console, fitted to its width."""
-    show_pairs(console, header.facts(report))
+    for line in header.summary(report):
+        console.print(Text(printable(line), style="dim", overflow="fold"))
     made = matrices(report)
     numbers = {
         fix: str(place)
@@ -101,8 +102,8 @@ def _layout(matrix: Matrix, width: int, numbers: dict[str, str]) -> _Layout:
 
 
 def _column(head: str, widest: int) -> int:
-    """Columns that a head and its labels take, with the space before them."""
-    return max(widest, *(cell_len(line) for line in head.split("\n"))) + 1
+    """Columns that a head and its labels take, with the box's and the padding's space before."""
+    return max(widest, *(cell_len(line) for line in head.split("\n"))) + 2
 
 
 def _table(matrix: Matrix, fixes: Sequence[str], heads: dict[str, str]) -> Table:

@@ -225,10 +225,12 @@ def probe_text(report: Report, width: int | None = None) -> str:
 
 def show_probe(report: Report, console: Console) -> None:
     """Print what the report was made on, then the trace of each of its cells."""
-    from xdiag.render.header import facts as header_facts
-    from xdiag.render.terminal import show_pairs
+    from rich.text import Text
 
-    show_pairs(console, header_facts(report))
+    from xdiag.render.header import summary
+
+    for line in summary(report):
+        console.print(Text(text.printable(line), style="dim", overflow="fold"))
     for result in report.results:
         console.print()
         show(result, report.target, console)

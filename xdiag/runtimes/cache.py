@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 from xdiag.errors import CannotRun
@@ -14,13 +15,18 @@ def root() -> Path:
     # "If an implementation encounters a relative path ... it should ignore it."
     if os.path.isabs(told):
         return Path(told) / "xdiag"
-    try:
-        home = Path.home()
-    except RuntimeError:
-        home = Path()
+    # Not Path.home(): it takes an empty HOME for the root directory.
+    home = Path(os.environ.get("HOME") or _home_by_account())
     if not home.is_absolute():
         raise CannotRun("you have no home directory: set XDG_CACHE_HOME to one you can write to")
     return home / ".cache" / "xdiag"
+
+
+def _home_by_account() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a user id without an account, as in many containers
+        return ""
 
 
 def folder(*parts: str) -> Path:

@@ -111,7 +111,7 @@ class _Choice:
             elif not answer.problem:
                 return self._target(candidate, "hardware", answer, path, {})
             else:
-                problem = problem or answer.problem
+                problem = answer.problem if answer.loaded else problem or answer.problem
             if answer.loaded:
                 break  # it is not a library that is missing
         self.failures.append(f"{candidate.real_path}: {problem}{_hidden()}")

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ _PROGRAM = Path(__file__).with_name("_probe_child.py")
 PATIENCE = 60.0
 #: Bytes kept of what the runtime prints.
 _KEPT = 16 * 1024
+#: Seconds between looks at whether the child has ended.
+_LOOK_EVERY = 0.2
 
 
 class Answer(Record, frozen=True):
@@ -103,25 +106,27 @@ def written_version(number: int) -> str:
 
 def _ended(process: subprocess.Popen[bytes], patience: float) -> tuple[str, bool]:
     """Wait for the child; returns the end of its output, and whether it had to be killed."""
-    silent = False
+    deadline = time.monotonic() + patience
     try:
-        output, _ = process.communicate(timeout=patience)
-    except subprocess.TimeoutExpired:
-        silent = True
-        _kill(process)
-        try:
-            output, _ = process.communicate(timeout=5)
-        except subprocess.TimeoutExpired as error:
-            # Somebody who left the group holds the pipe.
-            output = error.stdout or b""
-    except BaseException:
-        _kill(process)
-        process.wait()
-        raise
-    else:
+        output = _output(process, _LOOK_EVERY)
+        # What it has started may hold its output open: that it ended has to be asked for.
+        while output is None and process.poll() is None and time.monotonic() < deadline:
+            output = _output(process, _LOOK_EVERY)
+        silent = process.poll() is None
+    finally:
         # Whatever it has started goes with it.
         _kill(process)
+    if output is None:
+        output = _output(process, 5) or b""
     return output[-_KEPT:].decode(errors="replace"), silent
+
+
+def _output(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+    """All that the child and its children wrote; None if they are not at the end in time."""
+    try:
+        return process.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
