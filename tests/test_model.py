@@ -32,9 +32,11 @@ def test_any_line_is_a_step_or_a_clear_error(line: str) -> None:
     try:
         step = parse_step(line)
     except ValueError as error:
-        assert repr(line) in str(error)
+        message = str(error)
     else:
+        message = repr(line)
         assert parse_step(str(step)) == step
+    assert repr(line) in message
 
 
 def test_every_part_of_the_notation() -> None:

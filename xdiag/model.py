@@ -7,13 +7,11 @@ works from a saved file as well.  Nothing here runs anything.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: Version of every JSON document that xdiag writes; raised when a reader would misread it.
 SCHEMA_VERSION = 1

@@ -193,9 +193,14 @@ class Request:
         return str(ffi.string(self.raw.error).decode(errors="replace"))
 
 
-def close_in_fork(fd: int) -> None:
-    """Have forked actors close this descriptor at once."""
-    lib.xd_close_in_fork(fd)
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it ends (prctl(2))."""
+    lib.xd_die_with_parent()
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends (prctl(2), child subreaper)."""
+    lib.xd_adopt_orphans()
 
 
 def callbacks_seen() -> int:

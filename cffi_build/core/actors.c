@@ -34,14 +34,15 @@ typedef struct {
 } actor;
 
 static actor actors[XD_MAX_ACTORS];
-static int close_in_fork = -1;
 
 static actor *actor_at(int32_t index)
 {
     return index >= 0 && index < XD_MAX_ACTORS ? &actors[index] : NULL;
 }
 
-void xd_close_in_fork(int32_t fd) { close_in_fork = fd; }
+void xd_die_with_parent(void) { prctl(PR_SET_PDEATHSIG, SIGKILL); }
+
+void xd_adopt_orphans(void) { prctl(PR_SET_CHILD_SUBREAPER, 1); }
 
 /* ---- native threads --------------------------------------------------------------------- */
 
@@ -161,12 +162,10 @@ static void start_fork(xd_request *request)
         return;
     }
     if (process == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        xd_die_with_parent();
         if (getppid() != parent)
             _exit(0);
         close(pair[0]);
-        if (close_in_fork >= 0)
-            close(close_in_fork);
         /* Threads of the parent do not exist here. */
         memset(actors, 0, sizeof actors);
         serve_socket(pair[1], request->subject);

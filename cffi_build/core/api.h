@@ -114,8 +114,9 @@ void xd_execute(xd_request *request);
 int32_t xd_post(xd_request *request);
 /* Wait for the request posted to this actor. */
 void xd_wait(xd_request *request);
-/* Descriptors that a forked actor closes at once, so that the reader of a pipe sees its end. */
-void xd_close_in_fork(int32_t fd);
+/* Have the kernel kill this process when its parent ends; become the parent of orphans below. */
+void xd_die_with_parent(void);
+void xd_adopt_orphans(void);
 /* The size of the buffer behind kind BUFFER, in bytes, and the number of callbacks seen so far. */
 int32_t xd_buffer_size(void);
 uint64_t xd_callbacks_seen(void);

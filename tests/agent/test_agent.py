@@ -45,8 +45,13 @@ def agent_library(tmp_path_factory):
     """The agent, built as the package builds it, under the name a runtime looks for."""
     output = tmp_path_factory.mktemp("agent") / "libhsa-runtime64.so.1"
     return compile_c(
-        output, "-O2", "-fPIC", "-shared", "-fvisibility=hidden",
-        f"-Wl,--version-script={AGENT / 'exports.map'}", "-Wl,-soname,libhsa-runtime64.so.1",
+        output,
+        "-O2",
+        "-fPIC",
+        "-shared",
+        "-fvisibility=hidden",
+        f"-Wl,--version-script={AGENT / 'exports.map'}",
+        "-Wl,-soname,libhsa-runtime64.so.1",
         *sorted(AGENT.glob("*.c")),
     )
 
@@ -69,7 +74,10 @@ def hip_smoke(tmp_path_factory, agent_library, runtime):
 
     def run(*arguments, **knobs):
         return subprocess.run(
-            [program, runtime, *arguments], capture_output=True, text=True, timeout=120,
+            [program, runtime, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
             env=clean_environment(LD_LIBRARY_PATH=libraries, **knobs),
         )
 
@@ -92,8 +100,12 @@ def test_numbers_and_layouts_are_those_of_the_public_headers():
         pytest.skip("no hsa/hsa_ext_amd.h: set XDIAG_HSA_HEADERS")
     newer = "HSA_AMD_AGENT_INFO_MEMORY_PROPERTIES" in (headers / "hsa/hsa_ext_amd.h").read_text()
     compile_c(
-        os.devnull, "-fsyntax-only", f"-I{headers}", f"-I{AGENT}",
-        *(["-DXDIAG_NEWER_HEADERS"] if newer else []), HERE / "abi_check.c",
+        os.devnull,
+        "-fsyntax-only",
+        f"-I{headers}",
+        f"-I{AGENT}",
+        *(["-DXDIAG_NEWER_HEADERS"] if newer else []),
+        HERE / "abi_check.c",
     )
 
 
@@ -117,7 +129,11 @@ def test_hammer(tmp_path, sanitizer):
     if built.returncode or subprocess.run([tmp_path / "probe"], capture_output=True).returncode:
         pytest.skip(f"this compiler has no {sanitizer} sanitizer")
     program = compile_c(
-        tmp_path / "hammer", "-O1", *flags, f"-I{AGENT}", HERE / "hammer.c",
+        tmp_path / "hammer",
+        "-O1",
+        *flags,
+        f"-I{AGENT}",
+        HERE / "hammer.c",
         *sorted(AGENT.glob("*.c")),
     )
     done = subprocess.run(

@@ -32,7 +32,8 @@ STORED = 4
 def compile_c(output, *arguments):
     done = subprocess.run(
         [CC, *FLAGS, *map(str, arguments), "-o", str(output), "-ldl"],
-        capture_output=True, text=True,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return output
@@ -62,8 +63,10 @@ def real_comgr(runtime):
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory, real_comgr):
     return compile_c(
-        tmp_path_factory.mktemp("shim") / real_comgr.name, *SHARED,
-        f"-Wl,--version-script={CACHE / 'exports.map'}", *sorted(CACHE.glob("*.c")),
+        tmp_path_factory.mktemp("shim") / real_comgr.name,
+        *SHARED,
+        f"-Wl,--version-script={CACHE / 'exports.map'}",
+        *sorted(CACHE.glob("*.c")),
     )
 
 
@@ -80,7 +83,10 @@ def compile_program(chain, shim, real_comgr, tmp_path):
         output = tmp_path / name
         output.mkdir()
         done = subprocess.run(
-            [chain, library or shim, output], capture_output=True, text=True, timeout=120,
+            [chain, library or shim, output],
+            capture_output=True,
+            text=True,
+            timeout=120,
             env=environment(XDIAG_COMGR_REAL=str(real_comgr), **extra),
         )
         assert (done.returncode, done.stderr) == (0, "")
@@ -151,8 +157,7 @@ def test_many_processes_at_once(compile_program, tmp_path):
     cache = tmp_path / "cache"
     with ThreadPoolExecutor(8) as pool:
         jobs = [
-            pool.submit(compile_program, f"out{i}", XDIAG_COMGR_CACHE=str(cache))
-            for i in range(8)
+            pool.submit(compile_program, f"out{i}", XDIAG_COMGR_CACHE=str(cache)) for i in range(8)
         ]
         results = [job.result() for job in jobs]
     assert len({result["9-8-a.so"] for result in results}) == 1
@@ -161,7 +166,9 @@ def test_many_processes_at_once(compile_program, tmp_path):
 
 def test_a_missing_real_library_is_said_once(chain, shim, tmp_path):
     done = subprocess.run(
-        [chain, shim, tmp_path], capture_output=True, text=True,
+        [chain, shim, tmp_path],
+        capture_output=True,
+        text=True,
         env=environment(XDIAG_COMGR_REAL="/nonexistent/libamd_comgr.so.2"),
     )
     assert done.returncode == 1
@@ -170,17 +177,24 @@ def test_a_missing_real_library_is_said_once(chain, shim, tmp_path):
 
 def test_a_runtime_works_with_it(tmp_path, runtime, shim, real_comgr):
     agent = compile_c(
-        tmp_path / "libhsa-runtime64.so.1", *SHARED, "-Wl,-soname,libhsa-runtime64.so.1",
-        f"-Wl,--version-script={AGENT / 'exports.map'}", *sorted(AGENT.glob("*.c")),
+        tmp_path / "libhsa-runtime64.so.1",
+        *SHARED,
+        "-Wl,-soname,libhsa-runtime64.so.1",
+        f"-Wl,--version-script={AGENT / 'exports.map'}",
+        *sorted(AGENT.glob("*.c")),
     )
     smoke = compile_c(tmp_path / "hip_smoke", HERE / "hip_smoke.c")
     cache = tmp_path / "cache"
     for _ in range(2):  # first it fills, then it is used
         done = subprocess.run(
-            [smoke, runtime], capture_output=True, text=True, timeout=120,
+            [smoke, runtime],
+            capture_output=True,
+            text=True,
+            timeout=120,
             env=environment(
                 LD_LIBRARY_PATH=f"{agent.parent}:{shim.parent}:{runtime.parent}",
-                XDIAG_COMGR_REAL=str(real_comgr), XDIAG_COMGR_CACHE=str(cache),
+                XDIAG_COMGR_REAL=str(real_comgr),
+                XDIAG_COMGR_CACHE=str(cache),
             ),
         )
         assert (done.returncode, done.stderr) == (0, "")

@@ -11,8 +11,6 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from xdiag import native, platforms
 from xdiag.engine.messages import (
     ActorDied,
@@ -366,15 +364,3 @@ class StoryTeller:
 
     def _do_low32_signed(self, index: int, step: Step) -> None:
         self._derive(index, step, lambda value: ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000)
-
-
-def pipe_reporter(fd: int) -> Callable[[ChildMessage], None]:
-    """A reporter that writes each message at once, as one line, into a descriptor."""
-    encode = msgspec.json.Encoder().encode
-
-    def report(message: ChildMessage) -> None:
-        line = encode(message) + b"\n"
-        while line:
-            line = line[os.write(fd, line) :]
-
-    return report

@@ -1,8 +1,8 @@
 """What the supervisor, the warm parent and a cell's child say to each other.
 
 Supervisor and warm parent speak over a SOCK_SEQPACKET socket, one message a packet.  A child
-writes ``ChildMessage`` lines into a pipe of its own, each before or after something happens, so
-that whoever reads the pipe always knows the call in flight.
+appends each ``ChildMessage`` to a log that it shares with the supervisor, before or after something
+happens, so that the call in flight is always known.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import msgspec
 
 from xdiag.model import Cell, Identity, StepRecord
 
-#: The largest message: a cell with all its steps is about 10 KiB.
-MAX_MESSAGE = 1 << 20
+#: The largest message in bytes; a cell with all its steps takes about 10 KiB.
+MAX_MESSAGE = 1 << 17
 
 
 class Paths(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Paths(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """Fork a child for this cell; its pipes come along as descriptors."""
+    """Fork a child for this cell; its log and its output come along as descriptors."""
 
     number: int
     cell: Cell

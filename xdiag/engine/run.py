@@ -9,16 +9,15 @@ import subprocess
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from xdiag import errors
-from xdiag.engine import judge
+from xdiag.engine import judge, log
 from xdiag.engine.messages import (
     MAX_MESSAGE,
-    ChildMessage,
     Ended,
     Kill,
     Paths,
@@ -51,15 +50,13 @@ class _Running:
 
     cell: Cell
     number: int
-    records: int
+    log: int
     output: int
     started: float
     deadline: float
     leave_out: tuple[int, ...]
     earlier: list[judge.Telling]
     pid: int = 0
-    partial: bytes = b""
-    messages: list[ChildMessage] = field(default_factory=list)
     tail: bytes = b""
     wait_status: int | None = None
     #: Why the supervisor killed it; empty while it runs by itself.
@@ -67,9 +64,6 @@ class _Running:
     #: True once the warm parent died while this cell ran: it runs alone then.
     suspect: bool = False
     next_guard: float = 0.0
-
-    def open_ends(self) -> tuple[int, ...]:
-        return tuple(fd for fd in (self.records, self.output) if fd >= 0)
 
 
 class Engine:
@@ -84,7 +78,6 @@ class Engine:
         self._jobs = jobs
         self._encode = msgspec.json.Encoder().encode
         self._decode_reply = msgspec.json.Decoder(Reply).decode
-        self._decode_message = msgspec.json.Decoder(ChildMessage).decode
         self._running: dict[int, _Running] = {}
         self._suspects: deque[_Running] = deque()
         self._numbers = 0
@@ -153,10 +146,10 @@ class Engine:
             if key.fileobj is self._socket:
                 yield from self._hear()
             else:
-                self._read(key.data, key.fd)
+                self._read(key.data)
         now = time.monotonic()
         for running in list(self._running.values()):
-            if running.wait_status is not None and not running.open_ends():
+            if running.wait_status is not None:
                 yield from self._finish(running)
                 continue
             if now >= running.deadline and not running.killed:
@@ -176,16 +169,14 @@ class Engine:
     ) -> None:
         link = self._connected()
         self._numbers += 1
-        records_r, records_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        output_r, output_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        # The child's ends block, as a program expects of its output.
-        os.set_blocking(records_w, True)
-        os.set_blocking(output_w, True)
+        output_r, output_w = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(output_r, False)
+        fresh = log.new()
         now = time.monotonic()
         running = _Running(
             cell=cell,
             number=self._numbers,
-            records=records_r,
+            log=fresh,
             output=output_r,
             started=now,
             deadline=now + cell.timeout,
@@ -194,22 +185,19 @@ class Engine:
             next_guard=now + _GUARD_AFTER,
             suspect=suspect,
         )
-        environment = {**self._target.environment, **cell.environment}
         start = Start(
             number=running.number,
-            cell=msgspec.structs.replace(cell, environment=environment),
+            cell=cell,
             platform=self._target.platform,
             paths=self._paths,
             leave_out=leave_out,
         )
         try:
-            socket.send_fds(link, [self._encode(start)], [records_w, output_w])
+            socket.send_fds(link, [self._encode(start)], [fresh, output_w])
         finally:
-            os.close(records_w)
             os.close(output_w)
         self._running[running.number] = running
-        for fd in (records_r, output_r):
-            self._selector.register(fd, selectors.EVENT_READ, running)
+        self._selector.register(output_r, selectors.EVENT_READ, running)
 
     def _connected(self) -> socket.socket:
         """The socket to the warm parent, which is started where there is none."""
@@ -265,9 +253,6 @@ class Engine:
             running.deadline = running.started + running.cell.timeout
         elif isinstance(reply, Ended):
             running.wait_status = reply.wait_status
-            # Nobody is left to write: take what lies in the pipes, and close them.
-            for fd in running.open_ends():
-                self._read(running, fd, to_the_end=True)
         elif isinstance(reply, Refused):
             raise errors.CannotRun(f"{reply.reason}; too many processes or too little memory")
 
@@ -296,33 +281,17 @@ class Engine:
             else:
                 self._suspects.append(running)
 
-    def _read(self, running: _Running, fd: int, *, to_the_end: bool = False) -> None:
-        """Take what lies in a pipe; ``to_the_end`` once nobody is left to write into it."""
-        while fd in running.open_ends():
-            try:
-                data = os.read(fd, 65536)
-            except BlockingIOError:
-                if to_the_end:
-                    self._close_end(running, fd)
-                return
-            if not data:
-                self._close_end(running, fd)
-                return
-            if fd == running.records:
-                *lines, running.partial = (running.partial + data).split(b"\n")
-                running.messages += [self._decode_message(line) for line in lines]
-            else:
-                running.tail = (running.tail + data)[-OUTPUT_KEPT:]
-            if not to_the_end:
-                return
-
-    def _close_end(self, running: _Running, fd: int) -> None:
-        self._selector.unregister(fd)
-        os.close(fd)
-        if fd == running.records:
-            running.records = -1
+    def _read(self, running: _Running) -> None:
+        """Take what a child has printed, without waiting for more."""
+        try:
+            # At most what a pipe holds (pipe(7)), so that a flood cannot keep us here.
+            data = os.read(running.output, 65536)
+        except BlockingIOError:
+            return
+        if data:
+            running.tail = (running.tail + data)[-OUTPUT_KEPT:]
         else:
-            running.output = -1
+            self._selector.unregister(running.output)
 
     def _kill(self, running: _Running, why: str) -> None:
         running.killed = why
@@ -341,16 +310,22 @@ class Engine:
             self._kill(running, f"stopped: it had {count} processes")
 
     def _forget(self, running: _Running) -> None:
-        for fd in running.open_ends():
-            self._close_end(running, fd)
-        self._running.pop(running.number, None)
+        if self._running.pop(running.number, None) is None:
+            return
+        if running.output in self._selector.get_map():
+            self._selector.unregister(running.output)
+        os.close(running.output)
+        os.close(running.log)
 
     def _finish(self, running: _Running) -> Iterator[Result]:
         """Judge a child that has ended; go on with the rest of its questions if it crashed."""
-        self._forget(running)
         assert running.wait_status is not None
+        if running.output in self._selector.get_map():
+            self._read(running)
+        messages = log.read(running.log)
+        self._forget(running)
         telling = judge.Telling(
-            messages=tuple(running.messages),
+            messages=messages,
             wait_status=running.wait_status,
             killed=running.killed,
             output=running.tail.decode(errors="replace"),

@@ -7,7 +7,6 @@ goes away, and takes every child with it.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import resource
@@ -19,29 +18,24 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from xdiag import native
-from xdiag.engine.child import StoryTeller, pipe_reporter
+from xdiag import native, platforms
+from xdiag.engine import log
+from xdiag.engine.child import StoryTeller
 from xdiag.engine.messages import (
     MAX_MESSAGE,
     Command,
     Ended,
     Kill,
+    Paths,
     Refused,
     Reply,
     Start,
     Started,
 )
+from xdiag.model import Cell, Step
 
 if TYPE_CHECKING:
     from types import FrameType
-
-#: prctl(2)
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-
-
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 class Zygote:
@@ -94,26 +88,26 @@ class Zygote:
         self._fork(command, *descriptors)
         return True
 
-    def _fork(self, start: Start, records: int, output: int) -> None:
+    def _fork(self, start: Start, shared: int, output: int) -> None:
         try:
             pid = os.fork()
         except OSError as error:
             self._send(Refused(number=start.number, reason=f"fork: {error.strerror}"))
         else:
             if pid == 0:
-                self._be_child(start, records, output)
+                self._be_child(start, shared, output)
             self._children[pid] = start.number
             # Both do it, so that it is done whoever runs first.
             _own_group(pid)
             self._send(Started(number=start.number, pid=pid))
         finally:
-            os.close(records)
+            os.close(shared)
             os.close(output)
 
-    def _be_child(self, start: Start, records: int, output: int) -> NoReturn:
+    def _be_child(self, start: Start, shared: int, output: int) -> NoReturn:
         status = 70  # EX_SOFTWARE: seen only if our own code below fails
         try:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            native.die_with_parent()
             _own_group(0)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -125,11 +119,11 @@ class Zygote:
             os.dup2(output, 2)
             os.close(nothing)
             os.close(output)
-            os.set_inheritable(records, False)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             os.environ.update(start.cell.environment)
-            native.close_in_fork(records)
-            teller = StoryTeller(start.cell, start.platform, start.paths, pipe_reporter(records))
+            report = log.writer(shared)
+            os.close(shared)
+            teller = StoryTeller(start.cell, start.platform, start.paths, report)
             teller.tell(start.leave_out)
             status = 0
         except BaseException:
@@ -176,14 +170,28 @@ def main() -> None:
     """Entry point: ``argv[1]`` is the descriptor of the socket to the supervisor."""
     supervisor = socket.socket(fileno=int(sys.argv[1]))
     supervisor.set_inheritable(False)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    native.die_with_parent()
     # Orphans of a cell come here to be reaped, instead of staying behind.
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    native.adopt_orphans()
+    _warm_up()
+    Zygote(supervisor).serve()
+
+
+def _warm_up() -> None:
+    """Do once what every child would do again: imports, tables, first encodings."""
     native.calls()
     native.errors()
+    for name in platforms.names():
+        platforms.get(name)
+    scratch = log.new()
+    report = log.writer(scratch)
+    step = Step(actors=("main",), verb="same", args=(1,), result="warm")
+    cell = Cell("warm", "warm", "warm", "warm", steps=(step,))
+    StoryTeller(cell, "hip", Paths("", "", ""), report).tell()
+    os.close(scratch)
+    # What the collector would touch in a child is copied for it: the less the better.
     gc.disable()
     gc.freeze()
-    Zygote(supervisor).serve()
 
 
 if __name__ == "__main__":

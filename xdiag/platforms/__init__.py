@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 
 
@@ -21,8 +22,16 @@ class Platform:
     proof: str
 
 
+#: Platforms that are built in, and the modules that know them.
+_MODULES = {"hip": "xdiag.platforms.hip"}
+
+
+def names() -> tuple[str, ...]:
+    """The platforms that are built in."""
+    return tuple(_MODULES)
+
+
 def get(name: str) -> Platform:
     """The platform called ``name``; raises KeyError for one that is not built in."""
-    from xdiag.platforms import hip
-
-    return {"hip": hip.PLATFORM}[name]
+    platform: Platform = importlib.import_module(_MODULES[name]).PLATFORM
+    return platform
