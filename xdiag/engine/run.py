@@ -145,7 +145,7 @@ class Engine:
         for key, _ in self._selector.select(patience):
             if key.fileobj is self._socket:
                 yield from self._hear()
-            else:
+            elif key.data.number in self._running:  # not forgotten a moment ago
                 self._read(key.data)
         now = time.monotonic()
         for running in list(self._running.values()):
