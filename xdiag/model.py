@@ -139,7 +139,7 @@ class Pattern(Record, frozen=True):
     #: Seconds after which a silent cell is a hang, where the default is needlessly long.
     patience: float | None = None
     #: Platforms that the story can be told on.
-    platforms: tuple[str, ...] = ("hip", "cuda")
+    platforms: tuple[str, ...] = ("hip",)
     note: str = ""
 
 

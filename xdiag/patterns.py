@@ -111,7 +111,6 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_STREAM, "main: A.DeviceReset()"),
         use=("main: use(A, s)",),
         predicts=_predicts(fails="device-reset"),
-        platforms=("hip",),
         note="hipDeviceReset destroys the streams of the caller's current device, whoever made"
         " them.",
     ),
@@ -158,7 +157,6 @@ PATTERNS: tuple[Pattern, ...] = (
         predicts=_predicts(fails="context-bound"),
         answers=("no", "yes"),
         devices=2,
-        platforms=("hip",),
         note="The handle is accepted; hipEventRecord rejects an event of another device than the"
         " stream's.",
     ),

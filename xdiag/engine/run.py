@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 #: Bytes kept of what a child prints: enough for the last lines, whatever it pours out.
 OUTPUT_KEPT = 16 * 1024
-#: A cell that runs longer than this is looked at for how many processes it has.
+#: A cell that runs longer than this is looked at, at this interval, for how many processes it has.
 _GUARD_AFTER = 0.3
+#: A cell that runs longer than this leaves its place to another; at most so many times ``jobs``.
+_LIVELY, _SLEEPERS = 0.6, 4
 #: More processes than this in one cell is a fork bomb, not an experiment.
 PROCESS_LIMIT = 64
 _NEVER = float("inf")
@@ -120,7 +122,7 @@ class Engine:
             while self._suspects and not self._running:
                 lost = self._suspects.popleft()
                 self._start(lost.cell, lost.leave_out, lost.earlier, suspect=True)
-            while waiting and not self._suspects and len(self._running) < self._jobs:
+            while waiting and not self._suspects and self._has_room():
                 cell = waiting.popleft()
                 if cell.not_applicable:
                     yield Result(
@@ -134,6 +136,15 @@ class Engine:
                     self._start(cell)
             if self._running:
                 yield from self._turn()
+
+    def _has_room(self) -> bool:
+        """Whether another cell may start: one that has been silent for long does not count.
+
+        It most likely sleeps until its time is up, and would hold up the others for nothing.
+        """
+        now = time.monotonic()
+        lively = sum(now - running.started < _LIVELY for running in self._running.values())
+        return lively < self._jobs and len(self._running) < self._jobs * _SLEEPERS
 
     def _turn(self) -> Iterator[Result]:
         """Wait for something to happen, and deal with it."""
