@@ -338,6 +338,9 @@ class Target(Record, frozen=True):
     #: Directories for LD_LIBRARY_PATH, and variables, of every process that loads it.
     library_path: tuple[str, ...] = ()
     environment: dict[str, str] = {}
+    #: AMD's compiler, by the name that the runtime opens it by, where the cells' warm parent opens
+    #: it once for all of them; empty where each cell opens it for itself.
+    compiler: str = ""
     #: What else the reader has to know about this run, in sentences.
     notes: tuple[str, ...] = ()
 

@@ -203,6 +203,11 @@ def adopt_orphans() -> None:
     lib.xd_adopt_orphans()
 
 
+def preload_compiler(library: str) -> bool:
+    """Open AMD's code object manager (comgr) for all children to come; False if that failed."""
+    return bool(lib.xd_preload_compiler(library.encode()) == 0)
+
+
 def callbacks_seen() -> int:
     """How many stream callbacks have run in this process."""
     return int(lib.xd_callbacks_seen())

@@ -117,6 +117,9 @@ void xd_wait(xd_request *request);
 /* Have the kernel kill this process when its parent ends; become the parent of orphans below. */
 void xd_die_with_parent(void);
 void xd_adopt_orphans(void);
+/* Open AMD's compiler (comgr) by name, as the runtime will, and use it once, so that children forked
+ * from here have it already.  Returns 0, or -1 where it cannot be opened. */
+int32_t xd_preload_compiler(const char *library);
 /* The size of the buffer behind kind BUFFER, in bytes, and the number of callbacks seen so far. */
 int32_t xd_buffer_size(void);
 uint64_t xd_callbacks_seen(void);

@@ -184,6 +184,20 @@ static void read_build_id(const struct link_map *map, char *out, size_t size)
     }
 }
 
+int32_t xd_preload_compiler(const char *library)
+{
+    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    void (*get_version)(size_t *, size_t *) = NULL;
+    if (handle)
+        *(void **)&get_version = dlsym(handle, "amd_comgr_get_version");
+    if (!get_version)
+        return -1;
+    /* The kernel cache opens AMD's library at the first call that reaches it. */
+    size_t major, minor;
+    get_version(&major, &minor);
+    return 0;
+}
+
 int32_t xd_identify(int32_t index, xd_identity *identity)
 {
     runtime *r = runtime_at(index);

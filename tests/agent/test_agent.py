@@ -3,7 +3,7 @@
 What needs AMD's headers or a HIP runtime is skipped, with the reason, where there is none:
 
     XDIAG_HSA_HEADERS   directory with hsa/hsa.h in it (default: the usual include path)
-    XDIAG_TEST_RUNTIME  a libamdhip64 file; its directory also holds libamd_comgr
+    XDIAG_TEST_RUNTIME  a libamdhip64 file (default: the one that xdiag would use)
 """
 
 import os
@@ -54,16 +54,6 @@ def agent_library(tmp_path_factory):
         "-Wl,-soname,libhsa-runtime64.so.1",
         *sorted(AGENT.glob("*.c")),
     )
-
-
-@pytest.fixture(scope="session")
-def runtime():
-    path = os.environ.get("XDIAG_TEST_RUNTIME")
-    if not path:
-        pytest.skip("XDIAG_TEST_RUNTIME names no libamdhip64")
-    if not Path(path).is_file():
-        pytest.skip(f"XDIAG_TEST_RUNTIME={path} is not a file")
-    return Path(path)
 
 
 @pytest.fixture(scope="session")
@@ -191,7 +181,7 @@ def test_a_slow_dispatch_is_not_ready(hip_smoke):
 
 
 @pytest.mark.parametrize(
-    "knob, value",
+    ("knob", "value"),
     [
         ("XDIAG_AGENT_DEVICES", "0"),
         ("XDIAG_AGENT_DEVICES", "9"),

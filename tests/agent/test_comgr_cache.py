@@ -1,6 +1,6 @@
 """The comgr cache in front of AMD's real libamd_comgr: same results, sooner.
 
-Needs XDIAG_TEST_RUNTIME, a libamdhip64 file whose directory also holds libamd_comgr.
+Needs a HIP runtime whose directory also holds libamd_comgr.
 """
 
 import os
@@ -42,14 +42,6 @@ def compile_c(output, *arguments):
 def environment(**extra):
     unwanted = ("XDIAG_", "LD_", "AMD_COMGR_")
     return {k: v for k, v in os.environ.items() if not k.startswith(unwanted)} | extra
-
-
-@pytest.fixture(scope="session")
-def runtime():
-    path = os.environ.get("XDIAG_TEST_RUNTIME")
-    if not path or not Path(path).is_file():
-        pytest.skip("XDIAG_TEST_RUNTIME names no libamdhip64")
-    return Path(path)
 
 
 @pytest.fixture(scope="session")

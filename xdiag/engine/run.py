@@ -219,12 +219,14 @@ class Engine:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_MESSAGE)
         package_parent = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
         program = (
-            f"import sys; sys.path.append({package_parent!r});"
+            # Not what lies in the user's working directory, which -c puts first.
+            f"import sys; sys.path[0:1] = []; sys.path.append({package_parent!r});"
             "from xdiag.engine.zygote import main; main()"
         )
+        compiler = [self._target.compiler] if self._target.compiler else []
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program, str(theirs.fileno())],
+                [sys.executable, "-c", program, str(theirs.fileno()), *compiler],
                 pass_fds=[theirs.fileno()],
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,

@@ -1,8 +1,9 @@
 """The warm parent: forks a child per cell on request, reaps it, kills it on request.
 
 A process of its own, single-threaded, that has imported what a child needs and has never opened a
-GPU library; so each child starts clean, and in a millisecond or two.  It ends when the supervisor
-goes away, and takes every child with it.
+GPU runtime, HIP's or HSA's; so each child starts clean, and in a millisecond or two.  What it may
+have opened is AMD's compiler (comgr), which knows no device.  It ends when the supervisor goes
+away, and takes every child with it.
 """
 
 from __future__ import annotations
@@ -167,12 +168,18 @@ def _kill_group(pid: int) -> None:
 
 
 def main() -> None:
-    """Entry point: ``argv[1]`` is the descriptor of the socket to the supervisor."""
+    """Entry point: ``argv[1]`` is the descriptor of the socket to the supervisor.
+
+    ``argv[2]``, if there is one, is the compiler to open beforehand.
+    """
     supervisor = socket.socket(fileno=int(sys.argv[1]))
     supervisor.set_inheritable(False)
     native.die_with_parent()
     # Orphans of a cell come here to be reaped, instead of staying behind.
     native.adopt_orphans()
+    if len(sys.argv) > 2:
+        # Without it each child opens it for itself, and takes longer: no reason to stop.
+        native.preload_compiler(sys.argv[2])
     _warm_up()
     Zygote(supervisor).serve()
 

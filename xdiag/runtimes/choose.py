@@ -170,8 +170,8 @@ class _Choice:
             path.append(folder)
             environment |= variables
             notes.append(
-                "The runtime's own kernels are compiled once, by AMD's comgr, and reused by all"
-                " processes."
+                "AMD's compiler (comgr) is opened once, and the runtime's own kernels are compiled"
+                " once, for all cells (--no-kernel-cache: in every cell)."
             )
         path += candidate.library_dirs
         yield tuple(path), environment, notes
@@ -219,6 +219,7 @@ class _Choice:
             source=candidate.source,
             library_path=path,
             environment=environment,
+            compiler=native_parts.COMGR if "XDIAG_COMGR_CACHE" in environment else "",
             notes=tuple(dict.fromkeys(self.notes)),
         )
 

@@ -60,7 +60,8 @@ class Added(Record, frozen=True):
 def add(say: Say, package: str | None = None, *, again: bool = False) -> Added:
     """Fetch a HIP runtime into the user's cache, the newest unless ``package`` names one.
 
-    ``again`` replaces one that is there already.  ``say`` is told of each thing that takes a while.
+    Does nothing, and needs no network, where there is one; ``again`` fetches all the same.
+    ``say`` is told of each thing that takes a while.
     Raises Usage for a package that is none, CannotRun where it cannot be done, with what to do.
     """
     if package is not None and not _PACKAGE.fullmatch(package):
@@ -87,21 +88,18 @@ def _refuse_small_disk(folder: Path) -> None:
 
 
 def _add(folder: Path, work: Path, package: str | None, again: bool, say: Say) -> Added:
+    kept = [each for each in entries.every() if package in (None, each.package)]
+    if kept and not again:
+        return _already(max(kept, key=lambda each: find.version_key(each.version)), say)
     _refuse_small_disk(folder)
     say("Asking apt what it knows")
     apt = Apt(_fresh(work / "apt"), own_lists=False)
     chosen = _choose(apt, package)
     if chosen is None:
         # The lists are empty, as in a fresh container, or older than the package.
-        kept = [each for each in entries.every() if package in (None, each.package)]
-        if kept and not again:
-            return _already(max(kept, key=lambda each: find.version_key(each.version)), say)
         apt, chosen = _with_own_lists(work, package, say)
     name, version = chosen
     destination = folder / entries.name_of(name, version)
-    whole = entries.read(destination)
-    if whole is not None and not again:
-        return _already(whole, say)
     try:
         entry = _build(apt, work, name, version, say)
     except Failed as error:
