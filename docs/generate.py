@@ -1,7 +1,12 @@
-"""Write the pages that come from the catalogues; with ``--check``, say which are out of date."""
+"""Write the pages that come from the catalogues; with ``--check``, say which are out of date.
+
+``--picture`` draws docs/matrix.svg instead: what ``xdiag matrix`` prints, obtained by running it here.
+"""
 
 from __future__ import annotations
 
+import io
+import re
 import sys
 from pathlib import Path
 
@@ -11,10 +16,52 @@ HERE = Path(__file__).resolve().parent
 PAGES = {"patterns.md": catalogue.patterns_page, "fixes.md": catalogue.fixes_page}
 
 
+#: What the picture in README shows, and how wide it is.
+SHOWN = ("replay",)
+COLUMNS = 116
+
+
+def draw() -> None:
+    """Run the part of the matrix that README shows, and write the picture of it."""
+    from msgspec.structs import replace
+    from rich._export_format import CONSOLE_SVG_FORMAT
+    from rich.console import Console
+
+    from xdiag import session
+    from xdiag.consumers import CONSUMERS
+    from xdiag.engine.plan import plan
+    from xdiag.fixes import FIXES
+    from xdiag.patterns import PATTERNS
+    from xdiag.render import table
+    from xdiag.runtimes.choose import choose
+
+    consumers = [consumer for consumer in CONSUMERS if consumer.id in SHOWN]
+    cells = plan(PATTERNS, FIXES, consumers)
+    target = choose()
+    report = session.run(cells, target, command="xdiag matrix -c replay", jobs=2)
+    # The picture is no place for this machine's home directory, nor for every deciding cell.
+    home = str(Path.home())
+    report = replace(
+        report,
+        target=replace(target, runtime=target.runtime.replace(home, "~")),
+        verdicts=tuple(replace(verdict, evidence=()) for verdict in report.verdicts),
+    )
+    console = Console(width=COLUMNS, record=True, file=io.StringIO(), force_terminal=True)
+    table.show(report, console)
+    # Fonts from the web are nobody's business when a page is read.
+    plain = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    console.save_svg(
+        str(HERE / "matrix.svg"), title="xdiag matrix --consumer replay", code_format=plain
+    )
+
+
 def main(arguments: list[str]) -> int:
     """Write, or with ``--check`` only compare; 1 where a page was out of date."""
+    if arguments == ["--picture"]:
+        draw()
+        return 0
     if arguments not in ([], ["--check"]):
-        print("usage: python docs/generate.py [--check]", file=sys.stderr)
+        print("usage: python docs/generate.py [--check | --picture]", file=sys.stderr)
         return 2
     outdated = 0
     for name, page in PAGES.items():

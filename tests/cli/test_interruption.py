@@ -110,7 +110,11 @@ def test_ctrl_c_prints_what_is_done_and_how_to_go_on(
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert len(json.loads(out)["results"]) == 3
-    assert b"3 of 8 cells" in err and str(journal).encode() in err and b"Traceback" not in err
+    assert b"3 of 8 cells" in err and b"Traceback" not in err
+    # The line to go on with is the same command, with the journal.
+    go_on = err.decode().strip().rpartition("go on with: xdiag ")[2]
+    assert go_on.startswith("matrix -p same-thread,") and go_on.endswith(f"--resume {journal}")
+    assert go_on.count(str(journal)) == 1
     assert not psutil.wait_procs(family, timeout=10)[1]
 
 

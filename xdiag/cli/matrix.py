@@ -134,7 +134,7 @@ def command(
     if interrupted:
         click.echo(
             f"xdiag: interrupted after {len(report.results)} of {report.planned} cells;"
-            f" go on with: xdiag matrix --resume {kept}",
+            f" go on with: {_command_line(resuming=str(kept))}",
             err=True,
         )
         return _INTERRUPTED
@@ -143,10 +143,21 @@ def command(
     return FAULT_FOUND if session.faulty(report) else NOTHING_WRONG
 
 
-def _command_line() -> str:
+def _command_line(resuming: str = "") -> str:
+    """The command as it was typed; with ``resuming``, the one that goes on from that journal."""
     import shlex
 
-    return shlex.join(["xdiag", *sys.argv[1:]])
+    arguments = sys.argv[1:]
+    if resuming:
+        named = [i for i, a in enumerate(arguments) if a in ("--journal", "--resume")]
+        dropped = {place for i in named for place in (i, i + 1)}
+        arguments = [
+            a
+            for i, a in enumerate(arguments)
+            if i not in dropped and not a.startswith(("--journal=", "--resume="))
+        ]
+        arguments += ["--resume", resuming]
+    return shlex.join(["xdiag", *arguments])
 
 
 def _print(report: Report, form: str, path: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,7 @@ def command(
     output.check_writable(path)
     target = choose_target(runtime, agent, kernel_cache)
     cells = plan(*chosen, platform=target.platform, actor=actor, timeout=timeout)
-    report = session.run(cells, target, command=" ".join(["xdiag", *sys.argv[1:]]))
+    report = session.run(cells, target, command=shlex.join(["xdiag", *sys.argv[1:]]))
     if not report.results:
         return 130
     if as_json:

@@ -49,6 +49,7 @@ def render(report: Report) -> str:
         fix_title=fix_title,
         label=label,
         mark_styles=verdicts.MARK_STYLES,
+        explanation=verdicts.EXPLANATION,
         meaning=meaning,
         pattern_title=pattern_title,
         relation=verdicts.relation,

@@ -74,7 +74,7 @@ def _legend(report: Report, made: Sequence[Matrix]) -> list[str]:
 def _verdicts(report: Report) -> list[str]:
     if not report.verdicts:
         return []
-    parts = ["## Verdicts"]
+    parts = ["## Verdicts", verdicts.EXPLANATION]
     for verdict in verdicts.ordered(report):
         lines = [
             f"### {verdict.mark.value}: {escaped(verdict.statement)}",

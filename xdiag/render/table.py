@@ -140,6 +140,8 @@ def _show_legend(report: Report, console: Console, *, complete: bool) -> None:
 
 
 def _show_verdicts(report: Report, console: Console) -> None:
+    if report.verdicts:
+        console.print(Text(f"\n{verdicts.EXPLANATION}", style="dim"))
     for verdict in verdicts.ordered(report):
         console.print()
         mark = Text(verdict.mark.value, style=TERMINAL[verdicts.MARK_STYLES[verdict.mark]])

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 _ORDER = (Support.SUPPORTED, Support.OPEN, Support.REFUTED)
 _REMEDIES = {hypothesis.id: hypothesis.remedy for hypothesis in HYPOTHESES}
 
+#: What a mark says and what it does not; stands before the verdicts.
+EXPLANATION = (
+    "What the cells say of each explanation. Supported: the fault can come about this way on this"
+    " runtime, and the fix repairs it; whether it came about so in your program is for its own"
+    " evidence to say. Refuted: the cells contradict it."
+)
+
 #: Style of a mark, by the names in ``labels.STYLES``.
 MARK_STYLES = {Support.SUPPORTED: "refused", Support.OPEN: "absent", Support.REFUTED: "ok"}
 
