@@ -1,6 +1,6 @@
 """Write the pages that come from the catalogues; with ``--check``, say which are out of date.
 
-``--picture`` draws docs/matrix.svg instead: what ``xdiag matrix`` prints, obtained by running it here.
+``--picture`` draws docs/matrix.svg instead: what ``xdiag matrix`` prints here.
 """
 
 from __future__ import annotations
