@@ -13,6 +13,15 @@ from xdiag.model import Pattern, Prediction
 _OPEN = ("main: A = open(first, local)", "main: A.Init(0)")
 _STREAM = (*_OPEN, "main: s = A.StreamCreateWithFlags(0)")
 _WORKER = ("main: worker = thread()",)
+#: A handle that is worth cutting: memory of a thread that is not the main one comes from mmap, and
+#: lies above 4 GiB.  The main thread's (brk) may lie below it where the program is no PIE, as
+#: Debian's Python is, and then a cut handle is the whole one.
+_HIGH_STREAM = (
+    *_OPEN,
+    "main: maker = thread()",
+    "maker: s = A.StreamCreateWithFlags(0)",
+    *_WORKER,
+)
 
 
 def _predicts(fails: str = "", works: str = "") -> dict[str, Prediction]:
@@ -205,6 +214,8 @@ PATTERNS: tuple[Pattern, ...] = (
         "second-runtime-deepbind",
         "a second copy, opened with RTLD_DEEPBIND",
         "Does RTLD_DEEPBIND, XSched's way of opening it, change that?",
+        "Where the program is no PIE and uses `environ`, as Debian's Python does, the second copy"
+        " does not even start: it sees an `environ` that was never set, and hipInit crashes.",
     ),
     _second(
         "global",
@@ -233,17 +244,19 @@ PATTERNS: tuple[Pattern, ...] = (
         id="truncated-handle",
         title="the handle cut to 32 bits and sign-extended",
         question="What becomes of a handle that passes through a C int?",
-        setup=(*_STREAM, *_WORKER, "main: t = low32_signed(s)"),
+        setup=(*_HIGH_STREAM, "main: t = low32_signed(s)"),
         use=("worker: use(A, t)",),
         predicts=_predicts(fails=f"truncated-handle context-bound {_THREADS}"),
         answers=("", ""),
-        note="What ctypes does to a Python int when a function's argtypes are not declared.",
+        note="What ctypes does to a Python int when a function's argtypes are not declared."
+        " Harmless for a handle below 2 GiB, as the main thread of a program that is no PIE may"
+        " get.",
     ),
     Pattern(
         id="truncated-handle-zero",
         title="the handle cut to 32 bits and zero-extended",
         question="What becomes of a handle that passes through an unsigned int?",
-        setup=(*_STREAM, *_WORKER, "main: t = low32(s)"),
+        setup=(*_HIGH_STREAM, "main: t = low32(s)"),
         use=("worker: use(A, t)",),
         predicts=_predicts(fails=f"truncated-handle context-bound {_THREADS}"),
         answers=("", ""),

@@ -79,7 +79,10 @@ def compile_program(chain, shim, real_comgr, tmp_path):
             capture_output=True,
             text=True,
             timeout=120,
-            env=environment(XDIAG_COMGR_REAL=str(real_comgr), **extra),
+            # What comgr needs, LLVM for one, lies beside it where xdiag has fetched it.
+            env=environment(
+                LD_LIBRARY_PATH=str(real_comgr.parent), XDIAG_COMGR_REAL=str(real_comgr), **extra
+            ),
         )
         assert (done.returncode, done.stderr) == (0, "")
         return {path.name: path.read_bytes() for path in output.iterdir()}

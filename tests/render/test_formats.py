@@ -161,7 +161,10 @@ def test_order_is_the_catalogues_whatever_finished_first(make):
         assert render(shuffled, format) == render(report, format)
 
 
-def test_colour_is_only_where_the_console_has_it(make):
+def test_colour_is_only_where_the_console_has_it(make, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
     def printed(**options) -> str:
         written = io.StringIO()
         table.show(make.mixed(), Console(file=written, width=100, **options))
