@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
 
 #: Bytes kept of what a child prints: enough for the last lines, whatever it pours out.
 OUTPUT_KEPT = 16 * 1024
-#: A cell that runs longer than this is looked at, at this interval, for how many processes it has.
+#: A cell that runs longer than this is looked at, at this interval: how many processes it has, and
+#: whether they do anything.
 _GUARD_AFTER = 0.3
-#: A cell that runs longer than this leaves its place to another; at most so many times ``jobs``.
-_LIVELY, _SLEEPERS = 0.6, 4
+#: A cell that sleeps leaves its place to another; at most so many times ``jobs`` are in flight.
+_SLEEPERS = 4
 #: More processes than this in one cell is a fork bomb, not an experiment.
 PROCESS_LIMIT = 64
 _NEVER = float("inf")
@@ -66,12 +68,15 @@ class _Running:
     #: True once the warm parent died while this cell ran: it runs alone then.
     suspect: bool = False
     next_guard: float = 0.0
+    #: Processor time of its processes when it was last looked at, and whether it stood still.
+    busy: float = -1.0
+    asleep: bool = False
 
 
 class Engine:
     """Runs cells on one target; a context manager that leaves no process behind.
 
-    ``jobs`` children run at a time.
+    ``jobs`` children run at a time; with more than one, those that only sleep are not counted.
     """
 
     def __init__(self, target: Target, paths: Paths, *, jobs: int = 1) -> None:
@@ -138,13 +143,14 @@ class Engine:
                 yield from self._turn()
 
     def _has_room(self) -> bool:
-        """Whether another cell may start: one that has been silent for long does not count.
+        """Whether another cell may start.
 
-        It most likely sleeps until its time is up, and would hold up the others for nothing.
+        A cell that hangs and does nothing would hold up the others until its time is up.
         """
-        now = time.monotonic()
-        lively = sum(now - running.started < _LIVELY for running in self._running.values())
-        return lively < self._jobs and len(self._running) < self._jobs * _SLEEPERS
+        if self._jobs == 1:
+            return not self._running
+        awake = sum(not running.asleep for running in self._running.values())
+        return awake < self._jobs and len(self._running) < self._jobs * _SLEEPERS
 
     def _turn(self) -> Iterator[Result]:
         """Wait for something to happen, and deal with it."""
@@ -312,13 +318,13 @@ class Engine:
         self._connected().send(self._encode(Kill(number=running.number)))
 
     def _guard(self, running: _Running, now: float) -> None:
-        """Stop a cell that multiplies."""
-        import psutil
-
+        """Stop a cell that multiplies; note one that sleeps."""
         running.next_guard = now + _GUARD_AFTER
         if not running.pid:
             return
-        count = sum(1 for pid in psutil.pids() if _group_of(pid) == running.pid)
+        count, busy = _group(running.pid)
+        running.asleep = busy == running.busy
+        running.busy = busy
         if count > PROCESS_LIMIT:
             self._kill(running, f"stopped: it had {count} processes")
 
@@ -359,8 +365,15 @@ class Engine:
             self._forget(running)
 
 
-def _group_of(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return -1
+def _group(leader: int) -> tuple[int, float]:
+    """How many processes a process group has, and the processor seconds they have used."""
+    import psutil
+
+    count, busy = 0, 0.0
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getpgid(pid) == leader:
+                count += 1
+                times = psutil.Process(pid).cpu_times()
+                busy += times.user + times.system
+    return count, busy

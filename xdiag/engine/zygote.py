@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
@@ -37,6 +38,9 @@ from xdiag.model import Cell, Step
 
 if TYPE_CHECKING:
     from types import FrameType
+
+#: Seconds to wait for killed processes to be gone.
+_BURIAL = 2.0
 
 
 class Zygote:
@@ -70,7 +74,7 @@ class Zygote:
             return  # it hung up with something still unread
         finally:
             for pid in self._children:
-                _kill_group(pid)
+                _bury_group(pid)
 
     def _send(self, reply: Reply) -> None:
         self._supervisor.send(self._encode(reply))
@@ -143,8 +147,7 @@ class Zygote:
                 return
             number = self._children.pop(pid, None)
             if number is not None:
-                # Whatever it has left behind in its group goes too.
-                _kill_group(pid)
+                _bury_group(pid)
                 self._send(Ended(number=number, wait_status=wait_status))
 
 
@@ -160,11 +163,29 @@ def _own_group(pid: int) -> None:
         return  # it ended, or did so itself
 
 
-def _kill_group(pid: int) -> None:
+def _kill_group(pid: int) -> bool:
+    """Kill all processes of a group; False if there are none."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        return  # nothing is left of it
+        return False
+    return True
+
+
+def _bury_group(pid: int) -> None:
+    """Kill what a cell has left behind in its group, and wait until it is gone.
+
+    Orphans come to this process (adopt_orphans), which reaps them here.  One that the kernel cannot
+    let go, in the middle of a driver's call, is not waited for for ever.
+    """
+    deadline = time.monotonic() + _BURIAL
+    while _kill_group(pid) and time.monotonic() < deadline:
+        try:
+            reaped, _ = os.waitpid(-pid, os.WNOHANG)
+        except ChildProcessError:
+            reaped = 0
+        if not reaped:
+            time.sleep(0.001)
 
 
 def main() -> None:
