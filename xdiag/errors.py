@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: Exit codes of every command.
 NOTHING_WRONG, FAULT_FOUND, WRONG_USAGE, COULD_NOT_RUN = 0, 1, 2, 3
+#: As shells have it for a program that SIGINT ended.
+INTERRUPTED = 130
 
 
 class XdiagError(Exception):

@@ -100,6 +100,8 @@ def read(path: Path) -> tuple[Header, list[Result]]:
     Raises Usage for a file that is none, or that a newer xdiag wrote.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise Usage(f"cannot read the journal {path}: it is no regular file")
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise Usage(f"cannot read the journal {path}: {error.strerror}") from error

@@ -13,6 +13,7 @@ from xdiag import session
 from xdiag.consumers import CONSUMERS
 from xdiag.engine.plan import plan
 from xdiag.engine.run import Engine
+from xdiag.errors import CannotRun
 from xdiag.fixes import FIXES
 from xdiag.model import OutcomeKind, Report, Result, Support
 from xdiag.patterns import PATTERNS
@@ -120,3 +121,15 @@ def test_native_workers_get_the_same_answers_as_python_workers(
             codes = [record.code for record in result.outcome.trace]
             expected = [record.code for record in cached[result.cell.id].outcome.trace]
             assert codes == expected
+
+
+def test_the_users_number_of_devices_stands(
+    real_target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if real_target.agent != "software":
+        pytest.skip("a GPU answers here")
+    monkeypatch.setenv("XDIAG_AGENT_DEVICES", "3")
+    assert choose(real_target.runtime, "software").devices == 3
+    monkeypatch.setenv("XDIAG_AGENT_DEVICES", "banana")
+    with pytest.raises(CannotRun, match="banana"):
+        choose(real_target.runtime, "software")

@@ -104,12 +104,14 @@ def test_plain_and_markdown_have_the_same_rows(make):
 
 
 def test_a_cell_that_did_not_run_has_a_heading_and_a_reason(make):
-    result = make.result("n/a", reason="only one runtime is opened", trace=(), runtimes={})
-    text = trace.plain(result, make.target())
+    absent = {"reason": "no stream is used", "trace": (), "runtimes": {}}
+    text = trace.plain(make.result("n/a", **absent), make.target())
     assert text == (
         "second-runtime/none/driver: - (a second copy of the library, opened by its path)\n\n"
-        "The fix does not apply to this pattern: only one runtime is opened.\n"
+        "This combination does not apply: no stream is used.\n"
     )
+    fixed = trace.plain(make.result("n/a", fix="set-device", **absent), make.target())
+    assert fixed.endswith("The fix does not apply: no stream is used.\n")
 
 
 def test_a_probe_shows_the_header_and_the_trace(make):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from xdiag import __version__
-from xdiag.errors import COULD_NOT_RUN, NOTHING_WRONG, XdiagError, near_matches
+from xdiag.errors import COULD_NOT_RUN, INTERRUPTED, NOTHING_WRONG, XdiagError, near_matches
 
 #: name -> (module, function, help line).  Modules are imported when their command is called, so
 #: that ``xdiag --help`` stays quick.
@@ -72,20 +73,31 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
+    _open_closed_streams()
     try:
         # Taken anywhere on the line, as users put it where they are.
         wanted = [a for a in arguments if a != "--debug"]
-        result: Any = _xdiag.main(wanted, prog_name="xdiag", standalone_mode=False)
+        result: Any = _xdiag.main(
+            wanted, prog_name="xdiag", standalone_mode=False, obj=tuple(arguments)
+        )
+        sys.stdout.flush()
+    except click.UsageError as error:
+        if debug:
+            raise
+        where = error.ctx.command_path if error.ctx is not None else "xdiag"
+        message = error.format_message().rstrip(".")
+        click.echo(f"xdiag: {message} ({where} --help says more)", err=True)
+        return error.exit_code
     except click.ClickException as error:
         if debug:
             raise
-        error.show()
+        click.echo(f"xdiag: {error.format_message()}", err=True)
         return error.exit_code
     except click.exceptions.Exit as exit_request:
         return exit_request.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("xdiag: interrupted", err=True)
-        return 130
+        return INTERRUPTED
     except XdiagError as error:
         if debug:
             raise
@@ -93,8 +105,16 @@ def _run(arguments: list[str], debug: bool) -> int:
         return error.exit_code
     except BrokenPipeError:
         # The reader went away (| head): nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return NOTHING_WRONG
+    except OSError as error:
+        if debug:
+            raise
+        # A full disk, a limit, a device that went away: the system's fault, and its words.
+        what = f" {error.filename}" if error.filename else ""
+        click.echo(f"xdiag: cannot go on:{what} {error.strerror or error}", err=True)
+        _discard_output()
+        return COULD_NOT_RUN
     except Exception as error:
         if debug:
             raise
@@ -105,3 +125,16 @@ def _run(arguments: list[str], debug: bool) -> int:
         )
         return COULD_NOT_RUN
     return result if isinstance(result, int) else NOTHING_WRONG
+
+
+def _open_closed_streams() -> None:
+    """Give a program that was started with closed streams (``>&-``) something to write into."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the process's life
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from flushing once more, at its exit, into what cannot take it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

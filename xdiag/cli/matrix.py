@@ -12,26 +12,24 @@ import click
 
 from xdiag.cli import output
 from xdiag.cli.options import choose_target, pick, run_options, target_options
-from xdiag.errors import FAULT_FOUND, NOTHING_WRONG, Usage
+from xdiag.errors import FAULT_FOUND, INTERRUPTED, NOTHING_WRONG, CannotRun, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from xdiag.model import Cell, Report, Result
-
-_INTERRUPTED = 130
 
 
 def _jobs() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _format(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _format(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     from xdiag.errors import near_matches
     from xdiag.render import FORMATS
 
     del context, parameter
-    if value not in FORMATS:
+    if value is not None and value not in FORMATS:
         raise click.BadParameter(
             f"{value!r} is none of {', '.join(FORMATS)}{near_matches(value, list(FORMATS))}"
         )
@@ -45,11 +43,9 @@ def _format(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option(
     "--format",
     "form",
-    default="table",
-    show_default=True,
     callback=_format,
     metavar="FORMAT",
-    help="table, markdown, json, csv, html or junit.",
+    help="table, markdown, json, csv, html or junit.  [default: by FILE's ending, else table]",
 )
 @click.option("--output", "-o", "path", metavar="FILE", help="Write there, not to the terminal.")
 @click.option(
@@ -67,11 +63,13 @@ def _format(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option("--resume", metavar="FILE", help="Go on with the run that wrote this journal.")
 @run_options
 @target_options
+@click.pass_obj
 def command(
+    arguments: tuple[str, ...],
     patterns: tuple[str, ...],
     fixes: tuple[str, ...],
     consumer: tuple[str, ...],
-    form: str,
+    form: str | None,
     path: str | None,
     jobs: int,
     progress: bool | None,
@@ -105,7 +103,11 @@ def command(
         pick(FIXES, fixes, "fix"),
         pick(CONSUMERS, consumer, "consumer"),
     )
-    output.check_writable(path)
+    path = output.destination(path)
+    form = form or _format_of(path)
+    named = resume or journal
+    if path and named and os.path.realpath(named) == path:
+        raise Usage("the output and the journal cannot be one file")
     earlier = read(Path(resume)) if resume else None
 
     target = choose_target(runtime, agent, kernel_cache)
@@ -114,7 +116,7 @@ def command(
     if earlier is not None:
         known = still_valid(earlier[1], cells, earlier[0], target)
 
-    kept = Path(resume or journal or default_path())
+    kept = Path(named or default_path())
     header = Header(schema_version=SCHEMA_VERSION, xdiag=__version__, target=target)
     with (
         Journal(kept, header, resumed=resume is not None) as record,
@@ -126,28 +128,39 @@ def command(
             show(result)
 
         report = session.run(
-            cells, target, command=_command_line(), jobs=jobs, known=known, on_result=keep
+            cells, target, command=_command_line(arguments), jobs=jobs, known=known, on_result=keep
         )
 
     interrupted = len(report.results) < report.planned
-    _print(report, form, path)
+    go_on = _command_line(arguments, resuming=str(kept))
+    try:
+        _print(report, form, path)
+    except (OSError, CannotRun) as error:
+        raise CannotRun(f"{error}; the results are kept, print them with: {go_on}") from error
     if interrupted:
         click.echo(
             f"xdiag: interrupted after {len(report.results)} of {report.planned} cells;"
-            f" go on with: {_command_line(resuming=str(kept))}",
+            f" go on with: {go_on}",
             err=True,
         )
-        return _INTERRUPTED
+        return INTERRUPTED
     if not (journal or resume):
         kept.unlink(missing_ok=True)
     return FAULT_FOUND if session.faulty(report) else NOTHING_WRONG
 
 
-def _command_line(resuming: str = "") -> str:
+def _format_of(path: str | None) -> str:
+    """The format that a file's ending asks for; the table for none or an unknown one."""
+    from xdiag.render import FORMATS
+
+    suffix = Path(path).suffix.lower() if path else ""
+    return next((name for name, entry in FORMATS.items() if entry.suffix == suffix), "table")
+
+
+def _command_line(arguments: Sequence[str], resuming: str = "") -> str:
     """The command as it was typed; with ``resuming``, the one that goes on from that journal."""
     import shlex
 
-    arguments = sys.argv[1:]
     if resuming:
         named = [i for i, a in enumerate(arguments) if a in ("--journal", "--resume")]
         dropped = {place for i in named for place in (i, i + 1)}
@@ -156,7 +169,7 @@ def _command_line(resuming: str = "") -> str:
             for i, a in enumerate(arguments)
             if i not in dropped and not a.startswith(("--journal=", "--resume="))
         ]
-        arguments += ["--resume", resuming]
+        arguments = [*arguments, "--resume", resuming]
     return shlex.join(["xdiag", *arguments])
 
 

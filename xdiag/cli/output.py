@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xdiag.errors import CannotRun
+from xdiag.errors import CannotRun, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,18 +19,28 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def check_writable(path: str | None) -> None:
-    """Raise CannotRun now if ``path`` could not be written later, after the work is done."""
-    if path is None:
-        return
-    target = Path(path)
-    folder = target.parent
+def destination(path: str | None) -> str | None:
+    """Where ``-o`` leads: a file's path, None for standard output.
+
+    Raises CannotRun now for what could not be written later, after the work is done; Usage for an
+    empty name.
+    """
+    if path is None or path == "-":
+        return None
+    if not path:
+        raise Usage("-o needs a file's name, or - for standard output")
+    # Through links to what they lead to, which is what the user wants to see changed.
+    target = Path(os.path.realpath(path))
     if target.is_dir():
         raise CannotRun(f"cannot write {path}: it is a directory")
-    if not folder.is_dir():
-        raise CannotRun(f"cannot write {path}: there is no directory {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise CannotRun(f"cannot write {path}: no permission to write into {folder}")
+    if not target.parent.is_dir():
+        raise CannotRun(f"cannot write {path}: there is no directory {target.parent}")
+    if target.exists() and not target.is_file():
+        if not os.access(target, os.W_OK):
+            raise CannotRun(f"cannot write {path}: no permission")
+    elif not os.access(target.parent, os.W_OK | os.X_OK):
+        raise CannotRun(f"cannot write {path}: no permission to write into {target.parent}")
+    return str(target)
 
 
 def show(draw: Callable[[Console], None], path: str | None) -> None:
@@ -65,11 +76,18 @@ def write(text: str, path: str | None) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
+        os.chmod(temporary, _mode(target))
         os.replace(temporary, target)
     except OSError as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
         raise CannotRun(f"cannot write {path}: {error.strerror}") from error
+
+
+def _mode(target: Path) -> int:
+    """Permissions that the file has, or that a new one would get."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from xdiag.cli import output
 from xdiag.cli.options import choose_target, pick_one, run_options, target_options
-from xdiag.errors import COULD_NOT_RUN, FAULT_FOUND, NOTHING_WRONG, WRONG_USAGE
+from xdiag.errors import COULD_NOT_RUN, FAULT_FOUND, INTERRUPTED, NOTHING_WRONG, WRONG_USAGE
 
 if TYPE_CHECKING:
     from xdiag.model import Result
@@ -44,7 +43,9 @@ if TYPE_CHECKING:
 @click.option("--output", "-o", "path", metavar="FILE", help="Write there, not to the terminal.")
 @run_options
 @target_options
+@click.pass_obj
 def command(
+    arguments: tuple[str, ...],
     pattern: str,
     fix: str,
     consumer: str,
@@ -74,12 +75,12 @@ def command(
         [pick_one(FIXES, fix, "fix")],
         [pick_one(CONSUMERS, consumer, "consumer")],
     )
-    output.check_writable(path)
+    path = output.destination(path)
     target = choose_target(runtime, agent, kernel_cache)
     cells = plan(*chosen, platform=target.platform, actor=actor, timeout=timeout)
-    report = session.run(cells, target, command=shlex.join(["xdiag", *sys.argv[1:]]))
+    report = session.run(cells, target, command=shlex.join(["xdiag", *arguments]))
     if not report.results:
-        return 130
+        return INTERRUPTED
     if as_json:
         output.write(render(report, "json"), path)
     else:
@@ -93,6 +94,6 @@ def _exit_code(result: Result) -> int:
     kind = result.outcome.kind
     if kind == OutcomeKind.OK:
         return NOTHING_WRONG
-    if kind == OutcomeKind.NOT_APPLICABLE:
+    if kind == OutcomeKind.NOT_APPLICABLE and result.cell.fix != "none":
         return WRONG_USAGE
     return FAULT_FOUND if kind in FAULTS else COULD_NOT_RUN

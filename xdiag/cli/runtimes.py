@@ -37,13 +37,14 @@ def command(context: click.Context, as_json: bool) -> int:
     if as_json:
         output.write(_json(found, chosen, why_none), None)
     else:
-        output.show(lambda console: _show(console, found, chosen), None)
+        if found.candidates or chosen is not None:
+            output.show(lambda console: _show(console, found, chosen), None)
         if why_none:
             click.echo(f"xdiag: {why_none}", err=True)
     return COULD_NOT_RUN if chosen is None else NOTHING_WRONG
 
 
-@command.command("add")
+@command.command("add", short_help="Fetch a HIP runtime into the per-user cache.")
 @click.argument("package", required=False, metavar="[PACKAGE]")
 @click.option("--again", is_flag=True, help="Fetch it even if it is there.")
 def add(package: str | None, again: bool) -> int:

@@ -358,12 +358,6 @@ class Engine:
             return
         yield Result(running.cell, judge.outcome(running.cell, tellings, self._target.platform))
 
-    def interrupt(self) -> None:
-        """Drop what is running, as after Ctrl-C; what was yielded stays valid."""
-        for running in list(self._running.values()):
-            self._kill(running, "interrupted")
-            self._forget(running)
-
 
 def _group(leader: int) -> tuple[int, float]:
     """How many processes a process group has, and the processor seconds they have used."""

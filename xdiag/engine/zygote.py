@@ -201,7 +201,10 @@ def main() -> None:
     if len(sys.argv) > 2:
         # Without it each child opens it for itself, and takes longer: no reason to stop.
         native.preload_compiler(sys.argv[2])
-    _warm_up()
+    try:
+        _warm_up()
+    except OSError as error:
+        sys.exit(f"xdiag: the process that forks the cells cannot start: {error}")
     Zygote(supervisor).serve()
 
 

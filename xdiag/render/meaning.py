@@ -45,7 +45,8 @@ def _what_was_seen(result: Result, target: Target) -> str:
     outcome = result.outcome
     match outcome.kind:
         case OutcomeKind.NOT_APPLICABLE:
-            return f"The fix does not apply to this pattern: {outcome.reason}."
+            what = "This combination" if result.cell.fix == "none" else "The fix"
+            return f"{what} does not apply: {outcome.reason}."
         case OutcomeKind.SKIPPED:
             return f"The cell was not run: {outcome.reason}."
         case OutcomeKind.UNSUPPORTED:

@@ -34,6 +34,8 @@ _HIDING = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 _HARDWARE_ORDER = ("option", "torch", "rocm", "system", "cache")
 #: Separators in LD_LIBRARY_PATH, which cannot be quoted there.
 _SEPARATORS = ":;"
+#: The agent's knob for how many devices it shows.
+_DEVICES = "XDIAG_AGENT_DEVICES"
 
 
 def choose(
@@ -145,13 +147,18 @@ class _Choice:
                 break
             else:
                 self.notes += notes
-                if answer.devices != self.devices:
+                if answer.devices != self.devices and _DEVICES in environment:
                     self.notes.append(
                         f"{self.devices} devices were asked for, the runtime shows"
                         f" {answer.devices}{_hidden()}."
                     )
                 self.notes += [f"Passed over {failure}." for failure in self.failures]
                 return self._target(candidate, "software", answer, path, environment)
+        if not any("XDIAG_COMGR" in name for name in environment) and not self._comgr(candidate):
+            problem += (
+                f" (there is no {native_parts.COMGR} beside it or where the loader looks, and HIP"
+                " finds no device without it; name its directory in LD_LIBRARY_PATH)"
+            )
         if candidate.source == "cache" and "does not load" in problem:
             problem += " (`xdiag runtimes add --again` fetches what the system lacks by now)"
         self.failures.append(f"{candidate.real_path}: {problem}{_hidden()}")
@@ -161,7 +168,9 @@ class _Choice:
         self, candidate: Candidate, library: Path
     ) -> Iterator[tuple[tuple[str, ...], dict[str, str], list[str]]]:
         """Ways to put the agent below a runtime, the plainest first."""
-        environment = {"XDIAG_AGENT_DEVICES": str(self.devices)}
+        environment = {}
+        if not os.environ.get(_DEVICES):  # what the user says stands
+            environment[_DEVICES] = str(self.devices)
         path = [str(library.parent)]
         notes = []
         cached = self._kernel_cache(candidate)
@@ -181,11 +190,15 @@ class _Choice:
             note = "The software agent is preloaded: this runtime looks for HSA in its own place."
             yield tuple(path), {**environment, "LD_PRELOAD": preload}, [*notes, note]
 
+    def _comgr(self, candidate: Candidate) -> str:
+        """AMD's compiler as this runtime will find it; empty where it will not."""
+        beside = _file_in(candidate.library_dirs, native_parts.COMGR)
+        return beside or find.loader_finds(native_parts.COMGR)
+
     def _kernel_cache(self, candidate: Candidate) -> tuple[str, dict[str, str]] | None:
         """Directory and variables of the kernel cache; None where it cannot be used."""
         ours = native_parts.kernel_cache() if self.kernel_cache else None
-        real = _file_in(candidate.library_dirs, native_parts.COMGR)
-        real = real or find.loader_finds(native_parts.COMGR)
+        real = self._comgr(candidate)
         if ours is None or not real:
             return None
         try:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,8 +85,8 @@ def _link(link: Path, to: str) -> None:
 
 
 def _aside(path: Path) -> Path:
-    """A free name beside a file, to make it under before it is renamed."""
-    return Path(tempfile.mktemp(prefix=f".{path.name}-", dir=path.parent))
+    """A name beside a file that nobody else uses, to make it under before it is renamed."""
+    return path.with_name(f".{path.name}-{os.getpid()}-{uuid.uuid4().hex}")
 
 
 def _temporary() -> Path:
