@@ -60,6 +60,25 @@ def test_what_is_no_journal_is_refused_in_one_line(tmp_path: Path, content: byte
     assert "\n" not in str(caught.value)
 
 
+@given(st.binary(max_size=300), st.booleans())
+def test_whatever_the_bytes_are_reading_them_ends_in_results_or_one_line(
+    junk: bytes, headed: bool
+) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "j"
+        _write(path)
+        path.write_bytes((path.read_bytes() if headed else b"") + junk)
+        said, results = "", []
+        try:
+            results = read(path)[1]
+        except Usage as error:
+            said = str(error)
+        assert "\n" not in said and bool(said) == (not results)
+        assert not headed or results == RESULTS or b"\n" in junk
+
+
 def test_a_missing_file_and_a_newer_schema_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Usage, match="cannot read"):
         read(tmp_path / "none")

@@ -6,6 +6,7 @@ come, the verdict weighs them, and a Report holds it all.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
 from typing import TYPE_CHECKING
@@ -41,14 +42,14 @@ def run(
     """
     started, clock = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
     results = {result.cell.id: result for result in known}
-    try:
-        with Engine(target, copies(target), jobs=jobs) as engine:
-            for result in engine.run(cell for cell in cells if cell.id not in results):
-                results[result.cell.id] = result
-                if on_result is not None:
-                    on_result(result)
-    except KeyboardInterrupt:
-        pass
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        Engine(target, copies(target), jobs=jobs) as engine,
+    ):
+        for result in engine.run(cell for cell in cells if cell.id not in results):
+            results[result.cell.id] = result
+            if on_result is not None:
+                on_result(result)
     ordered = tuple(results[cell.id] for cell in cells if cell.id in results)
     return Report(
         schema_version=SCHEMA_VERSION,

@@ -74,11 +74,8 @@ def _is_copy(path: Path, library: elf.Library) -> bool:
 
 
 def _link(link: Path, to: str) -> None:
-    try:
-        if os.readlink(link) == to:
-            return
-    except OSError:
-        pass
+    if link.is_symlink() and os.readlink(link) == to:
+        return
     aside = _aside(link)
     aside.symlink_to(to)
     aside.replace(link)
