@@ -13,7 +13,7 @@ help: ## list the targets
 	while IFS='|' read -r name text; do printf 'make %-10s %s\n' "$$name" "$$text"; done
 
 matrix: native runtimes ## set everything up, run every pattern against every fix, print the matrix
-	@$(BIN)/xdiag matrix $(ARGS) || [ $$? -eq 1 ] # 1: a fault was found, as it should be
+	@$(BIN)/xdiag matrix $(ARGS)
 
 test: setup ## set everything up, run the tests
 	@$(BIN)/pytest -m "not slow" $(ARGS)

@@ -63,6 +63,7 @@ def _driver(step: Step) -> tuple[Step, ...] | NotApplicable:
         use.line("{R}.StreamGetCaptureInfo_v2({s})", independent=True),
         use.line("{R}.GetStreamDeviceId({s})", independent=True),
         use.line("{R}.StreamGetDevice({s})", independent=True),
+        use.line("{R}.StreamGetId({s})", independent=True),
         use.line("{R}.StreamGetFlags({s})", independent=True),
         use.line("{R}.StreamGetPriority({s})", independent=True),
         use.line("{R}.StreamQuery({s})", independent=True),
@@ -71,6 +72,7 @@ def _driver(step: Step) -> tuple[Step, ...] | NotApplicable:
         use.line("{R}.StreamWaitEvent({s}, event)", independent=True),
         use.line("{R}.StreamAddCallback({s})", independent=True),
         use.line("{R}.StreamIsCapturing({s})", independent=True),
+        use.line("{R}.StreamGetCaptureInfo({s})", independent=True),
     ]
     if alone:
         # One capture per stream: two threads that capture one stream at once are told 900, rightly.
