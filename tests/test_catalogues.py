@@ -11,7 +11,7 @@ from xdiag import native, platforms
 from xdiag.consumers import CONSUMERS
 from xdiag.fixes import FIXES
 from xdiag.hypotheses import HYPOTHESES
-from xdiag.model import ACTIONS, Cell, Pattern, Step
+from xdiag.model import ACTIONS, Cell, Pattern, Step, parse_step
 from xdiag.patterns import PATTERNS
 
 #: The patterns, fixes and hypotheses that users were promised.
@@ -84,3 +84,11 @@ def _define(step: Step, values: set[str], runtimes: set[str], actors: set[str]) 
         if step.runtime:
             assert native.calls()[step.verb].outputs(), step
         values.add(step.result)
+
+
+def test_the_driver_consumer_asks_every_call_that_takes_a_stream() -> None:
+    driver = next(consumer for consumer in CONSUMERS if consumer.id == "driver")
+    steps = driver.expand(parse_step("main: use(A, s)"))
+    assert isinstance(steps, tuple)
+    takes_one = {name for name, call in native.calls().items() if call.stream_input is not None}
+    assert takes_one <= {step.verb for step in steps}

@@ -222,6 +222,8 @@ class StepRecord(Record, frozen=True):
     handle: int | None = None
     code: int | None = None
     name: str = ""
+    #: The call returned an error, or could not be made; unfinished work (600) is none.
+    failed: bool = False
     #: Names given by the step, and outputs of the call, in order.
     values: tuple[tuple[str, int], ...] = ()
     made: int = 0

@@ -31,6 +31,7 @@ def test_a_trace_tells_who_did_what_where(run_fake: Callable[..., dict[str, Resu
     assert asked.handle == dict(made.values)["s"]
     assert asked.actor == "worker" and asked.tid != made.tid and asked.pid == made.pid
     assert asked.name == "hipErrorContextIsDestroyed"
+    assert asked.failed and not made.failed
     assert asked.nanoseconds is not None and 0 < asked.nanoseconds < 10**9
 
 

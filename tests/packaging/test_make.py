@@ -60,6 +60,16 @@ def test_help_lists_every_target(run, root):
     assert all(len(line) <= 100 for line in done.stdout.splitlines())
 
 
+@pytest.mark.parametrize("status", [0, 1, 3])
+def test_matrix_exits_as_xdiag_does(run, root, tmp_path, status):
+    # Only the recipe of `matrix`, with a program in xdiag's place; make says 2 for any failure.
+    (tmp_path / "xdiag").write_text(f"#!/bin/sh\nexit {status}\n")
+    (tmp_path / "xdiag").chmod(0o755)
+    done = run("make", f"BIN={tmp_path}", "--old-file=native", "--old-file=runtimes", "matrix",
+               cwd=root)  # fmt: skip
+    assert (done.returncode == 0) == (status == 0), done.stderr
+
+
 @pytest.mark.parametrize("target", ["matrix", "test"])
 def test_no_python_and_no_apt(make, target):
     status, lines = make(target)

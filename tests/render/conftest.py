@@ -81,7 +81,7 @@ class Factory:
                 nanoseconds=1500,
             )  # fmt: skip
             if failing is not None and index == failing:
-                record = msgspec.structs.replace(record, **fields)
+                record = msgspec.structs.replace(record, **{"failed": True, **fields})
             elif failing is not None and index > failing:
                 record = msgspec.structs.replace(
                     record, state="unreached", code=None, name="", tid=0, nanoseconds=None

@@ -189,7 +189,15 @@ class StoryTeller:
             )
             return True
         if raw.status == native.FAILED:
-            self._seen(index, step, actor, state="failed", request=request, error=request.error)
+            self._seen(
+                index,
+                step,
+                actor,
+                state="failed",
+                failed=True,
+                request=request,
+                error=request.error,
+            )
             return True
 
         outputs = request.outputs()
@@ -215,13 +223,20 @@ class StoryTeller:
             handle=handle,
             code=code,
             name=name,
+            failed=failed,
             values=() if failed else tuple(zip(labels, outputs, strict=False)),
         )
         return failed
 
     def _died(self, index: int, step: Step, actor: str, request: native.Request) -> None:
         self._seen(
-            index, step, actor, state="unfinished", request=request, error="the forked child ended"
+            index,
+            step,
+            actor,
+            state="unfinished",
+            failed=True,
+            request=request,
+            error="the forked child ended",
         )
         self._report(ActorDied(step=index, wait_status=int(request.raw.wait_status)))
         raise _CannotGoOn
@@ -279,7 +294,13 @@ class StoryTeller:
             self._died(index, step, step.actors[0], request)
         if request.raw.status != native.DONE:
             self._seen(
-                index, step, step.actors[0], state="failed", request=request, error=request.error
+                index,
+                step,
+                step.actors[0],
+                state="failed",
+                failed=True,
+                request=request,
+                error=request.error,
             )
             raise _Stop
         return request

@@ -24,9 +24,6 @@ from xdiag.model import Cell, Outcome, OutcomeKind, StepRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: hipErrorNotReady answers StreamQuery while work is in flight: no failure.
-_NO_FAILURE = (0, 600)
-
 
 @dataclass(frozen=True)
 class Telling:
@@ -66,15 +63,6 @@ class Telling:
         return None if self.finished() else self.wait_status
 
 
-def failed(record: StepRecord) -> bool:
-    """Whether a step failed: an error code, or it could not be done."""
-    if record.state == "done":
-        return record.code is not None and (
-            record.code not in _NO_FAILURE and not record.name.startswith("device ")
-        )
-    return record.state in ("failed", "unfinished")
-
-
 def stumbled_at(cell: Cell, telling: Telling) -> int | None:
     """The independent question whose asking killed the child, so that the rest can still be asked.
 
@@ -109,6 +97,7 @@ def _trace(cell: Cell, tellings: Sequence[Telling], prefix: str) -> tuple[StepRe
                         actor=actor,
                         call=in_flight.call,
                         state="unfinished",
+                        failed=True,
                         phase=step.phase,
                         runtime=step.runtime,
                         error=_how_it_ended(telling),
@@ -187,7 +176,7 @@ def outcome(cell: Cell, tellings: Sequence[Telling], platform: str) -> Outcome:
                 return change(common, kind=OutcomeKind.SKIPPED, reason=message.reason)
 
     failures = [
-        record for record in trace if failed(record) and not cell.steps[record.step].tolerated
+        record for record in trace if record.failed and not cell.steps[record.step].tolerated
     ]
     refusals = [record for record in failures if record.phase == "use" and record.code == refusal]
     first = next(iter(refusals or failures), None)

@@ -146,9 +146,7 @@ def _style(record: StepRecord) -> str:
         return "absent"
     if record.code in (CONTEXT_IS_DESTROYED, seen.NO_DEVICE):
         return "refused"
-    # A call that returns a device number says so in its name.
-    fine = record.code in (None, 0) or record.name.startswith("device ")
-    return "ok" if fine else "error"
+    return "error" if record.failed else "ok"
 
 
 def _identity(identity: Identity) -> str:
