@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from xdiag.engine.messages import Paths
 from xdiag.errors import CannotRun, XdiagError
-from xdiag.runtimes import cache, elf
+from xdiag.runtimes import cache
+from xdiag.runtimes.runtime_file import read_runtime, sha256
 
 if TYPE_CHECKING:
+    from xdiag.discover.elf import Elf
     from xdiag.model import Target
 
 
@@ -25,9 +27,9 @@ def copies(target: Target) -> Paths:
     They are kept in the user's cache, or, where that cannot be, in a directory that is gone when
     this process ends.  Raises CannotRun if there is room in neither.
     """
-    library = elf.read_runtime(target.runtime)
+    library = read_runtime(target.runtime)
     try:
-        folder = cache.folder("copies", library.build_id or elf.sha256(target.runtime))
+        folder = cache.folder("copies", library.build_id or sha256(target.runtime))
         return _prepared(library, folder)
     except (CannotRun, OSError):
         pass  # no cache, or a full one: the other disk may do
@@ -39,7 +41,7 @@ def copies(target: Target) -> Paths:
         ) from error
 
 
-def _prepared(library: elf.Library, folder: Path) -> Paths:
+def _prepared(library: Elf, folder: Path) -> Paths:
     # A name out of a file is not to be trusted with a path.
     name = library.soname
     if not name or "/" in name or name.startswith("."):
@@ -50,7 +52,7 @@ def _prepared(library: elf.Library, folder: Path) -> Paths:
     return Paths(first=library.path, copy=str(_copy(library, folder / name)), link=str(link))
 
 
-def _copy(library: elf.Library, copy: Path) -> Path:
+def _copy(library: Elf, copy: Path) -> Path:
     """A file with the same content and another inode; an earlier one is used again."""
     if not _is_copy(copy, library):
         aside = _aside(copy)
@@ -62,13 +64,13 @@ def _copy(library: elf.Library, copy: Path) -> Path:
     return copy
 
 
-def _is_copy(path: Path, library: elf.Library) -> bool:
+def _is_copy(path: Path, library: Elf) -> bool:
     try:
         status = path.lstat()
         same_file = (status.st_dev, status.st_ino) == (library.device, library.inode)
         if same_file or status.st_size != library.size:
             return False
-        return elf.read_runtime(path).build_id == library.build_id
+        return read_runtime(path).build_id == library.build_id
     except (OSError, XdiagError):
         return False
 

@@ -22,8 +22,9 @@ import msgspec
 
 from xdiag.errors import CannotRun, Usage, XdiagError, near_matches
 from xdiag.model import Record
-from xdiag.runtimes import cache, elf, entries, find
+from xdiag.runtimes import cache, entries, find
 from xdiag.runtimes.apt import Apt, Failed, Planned, free_bytes, installed, unpack
+from xdiag.runtimes.runtime_file import read_runtime, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,7 +129,7 @@ def _build(apt: Apt, work: Path, name: str, version: str, say: Say) -> Path:
         file = apt.download(each, downloads)
         unpack(file, unpacked)
         packages.append(
-            entries.Package(each.name, each.version, elf.sha256(file), file.stat().st_size)
+            entries.Package(each.name, each.version, sha256(file), file.stat().st_size)
         )
         file.unlink()
     runtime = _runtime_in(unpacked, name)
@@ -190,7 +191,7 @@ def _runtime_in(unpacked: Path, package: str) -> Path:
     for path in sorted(unpacked.rglob("libamdhip64.so*")):
         if path.is_file():
             try:
-                elf.read_runtime(path)
+                read_runtime(path)
             except XdiagError as error:
                 problem = str(error)
             else:

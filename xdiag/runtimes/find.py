@@ -16,7 +16,8 @@ import msgspec
 from xdiag import platforms
 from xdiag.errors import XdiagError
 from xdiag.model import Record
-from xdiag.runtimes import elf, entries
+from xdiag.runtimes import entries
+from xdiag.runtimes.runtime_file import read_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -98,7 +99,7 @@ def find(platform: str = "hip") -> Found:
 def from_option(path: str, platform: str = "hip") -> Candidate:
     """The runtime that the user named; raises Usage or CannotRun if it cannot be one."""
     path = os.path.abspath(path)
-    elf.read_runtime(path, platforms.get(platform).proof)
+    read_runtime(path, platforms.get(platform).proof)
     for entry in entries.every():
         if os.path.samefile(entry.runtime, path):
             dirs, package = entry.library_dirs, f"{entry.package} {entry.version}"
@@ -269,12 +270,12 @@ def _candidate(
         package=package,
     )
     try:
-        library = elf.read_runtime(path, proof)
+        library = read_runtime(path, proof)
     except XdiagError as error:
         return msgspec.structs.replace(candidate, problem=str(error))
     return msgspec.structs.replace(
         candidate, soname=library.soname, build_id=library.build_id, needed=library.needed,
-        rpath=library.rpath,
+        rpath=tuple(filter(None, (library.rpath, library.runpath))),
     )  # fmt: skip
 
 

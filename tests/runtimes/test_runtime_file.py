@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from runtimes.conftest import compile_library
 from xdiag.errors import CannotRun, Usage, XdiagError
-from xdiag.runtimes import elf
+from xdiag.runtimes.runtime_file import read_runtime
 
 SOURCE = 'int puts(const char *); int hipInit(unsigned flags) { return (int)flags && puts(""); }'
 
@@ -25,12 +25,12 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_facts_are_those_that_readelf_tells(library: Path) -> None:
-    read = elf.read_runtime(library)
+    read = read_runtime(library)
     notes = subprocess.run(["readelf", "-n", library], capture_output=True, text=True, check=True)
     assert read.soname == "libamdhip64.so.6"
     assert f"Build ID: {read.build_id}\n" in notes.stdout
     assert read.needed == ("libc.so.6",)
-    assert read.rpath == ("$ORIGIN",)
+    assert read.runpath == "$ORIGIN"
     assert (read.device, read.inode) == (library.stat().st_dev, library.stat().st_ino)
 
 
@@ -42,7 +42,7 @@ def test_a_library_without_section_headers_is_read_by_its_segments(
     data[0x3A:0x40] = bytes(6)  # e_shentsize, e_shnum, e_shstrndx
     bare = tmp_path / "bare.so"
     bare.write_bytes(data)
-    assert elf.read_runtime(bare).build_id == elf.read_runtime(library).build_id
+    assert read_runtime(bare).build_id == read_runtime(library).build_id
 
 
 def _patched(library: Path, place: int, value: bytes) -> bytes:
@@ -70,7 +70,7 @@ def test_each_wrong_file_has_its_own_line(
     wrong = tmp_path / "wrong.so"
     wrong.write_bytes(content(library))
     with pytest.raises(kind, match=says) as caught:
-        elf.read_runtime(wrong)
+        read_runtime(wrong)
     assert str(wrong) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -78,7 +78,7 @@ def test_each_wrong_file_has_its_own_line(
 def test_a_library_that_is_no_runtime(tmp_path: Path) -> None:
     other = compile_library(tmp_path / "libother.so", "int hipinit; extern int hipInit(unsigned);")
     with pytest.raises(Usage, match="no HIP runtime: it does not export hipInit"):
-        elf.read_runtime(other)
+        read_runtime(other)
 
 
 def test_importing_the_proof_symbol_is_not_exporting_it(tmp_path: Path) -> None:
@@ -86,36 +86,36 @@ def test_importing_the_proof_symbol_is_not_exporting_it(tmp_path: Path) -> None:
         tmp_path / "libuser.so", "int hipInit(unsigned); int use(void) { return hipInit(0); }"
     )
     with pytest.raises(Usage, match="does not export hipInit"):
-        elf.read_runtime(user)
+        read_runtime(user)
 
 
 def test_paths_that_are_no_files(library: Path, tmp_path: Path) -> None:
     with pytest.raises(Usage, match=r"no such file; did you mean libamdhip64\.so\.6\?"):
-        elf.read_runtime(library.parent / "libamdhip64.so.5")
+        read_runtime(library.parent / "libamdhip64.so.5")
     with pytest.raises(Usage, match=r"a directory, .* did you mean .*libamdhip64\.so\.6\?"):
-        elf.read_runtime(library.parent)
+        read_runtime(library.parent)
     with pytest.raises(Usage, match="no such file"):
-        elf.read_runtime(library / "below-a-file")
+        read_runtime(library / "below-a-file")
     with pytest.raises(Usage, match="not a path"):
-        elf.read_runtime("lib\0.so")
+        read_runtime("lib\0.so")
     with pytest.raises(Usage, match="not a path"):
-        elf.read_runtime(os.fsdecode(b"lib\xff.so"))
+        read_runtime(os.fsdecode(b"lib\xff.so"))
     with pytest.raises(CannotRun, match="File name too long"):
-        elf.read_runtime("x" * 5000)
+        read_runtime("x" * 5000)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with pytest.raises(Usage, match="not a regular file"):
-        elf.read_runtime(fifo)
+        read_runtime(fifo)
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     with pytest.raises(CannotRun, match="symbolic links"):
-        elf.read_runtime(loop)
+        read_runtime(loop)
 
 
 def _fails_only_as_it_should(data: bytes, path: Path) -> None:
     path.write_bytes(data)
     with suppress(XdiagError):
-        elf.read_runtime(path)
+        read_runtime(path)
 
 
 _FUZZ = settings(

@@ -1,0 +1,327 @@
+"""What one ELF file says of itself to the dynamic loader, read without trusting it.
+
+Only the tables that the loader goes by are read: program headers, the dynamic section, notes, one
+lookup in the hash table (System V ABI, "Object Files" and "Dynamic Linking"; gABI 4.1).  They are
+arrays of fixed records, taken with ``struct`` in 0.02 ms; a general parser needs 2 ms, and a
+process has hundreds of libraries, an environment thousands.  Every count and offset that the file
+states is held against a limit, so that a hostile file costs no more than an honest one.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from itertools import takewhile
+from typing import TYPE_CHECKING, BinaryIO
+
+from xdiag.errors import CannotRun
+from xdiag.model import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xdiag.discover.root import Root
+
+#: os.uname().machine -> e_machine and the name that people know it by.
+MACHINES = {"x86_64": 62, "aarch64": 183, "ppc64le": 21, "riscv64": 243, "s390x": 22}
+_MACHINE_NAMES = {
+    3: "x86", 8: "MIPS", 20: "32-bit PowerPC", 21: "64-bit PowerPC", 22: "IBM S/390", 40: "ARM",
+    62: "x86-64", 183: "AArch64", 224: "AMD GPUs", 243: "RISC-V", 258: "LoongArch",
+}  # fmt: skip
+
+# elf.h, by the names that it gives them.
+_ET_EXEC, _ET_DYN = 2, 3
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
+_DT_NULL, _DT_NEEDED, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ = 0, 1, 4, 5, 6, 10
+_DT_SONAME, _DT_RPATH, _DT_RUNPATH = 14, 15, 29
+_DT_GNU_HASH, _DT_FLAGS_1 = 0x6FFFFEF5, 0x6FFFFFFB
+_DF_1_NODEFLIB, _DF_1_PIE = 0x800, 0x08000000
+_NT_GNU_BUILD_ID = 3
+
+# Limits: many times what any real file has (LLVM's library has 60 000 symbols).
+_MOST_DYNAMIC = 1 << 20
+_MOST_NEEDED = 4096
+_MOST_NOTES = 64 << 10
+_LONGEST_STRING = 4096
+_LONGEST_BUILD_ID = 64
+_MOST_CHAIN = 1 << 16
+
+_HEADER = struct.Struct("=16xHHI QQQ I HHH")
+_SEGMENT = struct.Struct("=IIQQQQQQ")
+_DYNAMIC = struct.Struct("=qQ")
+_SYMBOL = struct.Struct("=IBBHQQ")
+
+
+class BadElf(CannotRun):
+    """A file that the dynamic loader would not map here; ``kind`` says what is wrong with it.
+
+    ``empty``, ``not-elf``, ``damaged``, ``other-class``, ``other-order``, ``other-machine``,
+    ``not-loadable`` (an object or core file), or ``unreadable``.
+    """
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Elf(Record, frozen=True):
+    """What an executable or shared library says of itself, and which file it is."""
+
+    #: As it was asked for, seen from inside the root.
+    path: str
+    device: int
+    inode: int
+    size: int
+    #: Whether it can be executed: ET_EXEC, or marked as position-independent executable.
+    executable: bool = False
+    #: Has a dynamic section: a statically linked program has none.
+    dynamic: bool = False
+    soname: str = ""
+    build_id: str = ""
+    #: DT_NEEDED, in order, as written.
+    needed: tuple[str, ...] = ()
+    #: DT_RPATH and DT_RUNPATH as written: directories separated by colons, with $ORIGIN and such.
+    rpath: str = ""
+    runpath: str = ""
+    #: DF_1_NODEFLIB: the loader's cache and default directories are not for this one.
+    nodeflib: bool = False
+    #: PT_INTERP: the dynamic loader that it asks for.
+    interpreter: str = ""
+
+
+def read(path: str, root: Root) -> Elf:
+    """Read the ELF file at ``path`` in ``root``; raises BadElf, which names the path."""
+    try:
+        with root.open(path) as file:
+            return _File(path, file).facts()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadElf(f"{path}: cannot be read: {reason}", "unreadable") from error
+    except ValueError as error:  # a null character in the name
+        raise BadElf(f"{path!r}: not a path", "unreadable") from error
+
+
+def exports(path: str, symbol: str, root: Root) -> bool:
+    """Whether the library defines ``symbol`` for others, as dlsym would find it.
+
+    Raises BadElf as ``read`` does.
+    """
+    try:
+        with root.open(path) as file:
+            return _File(path, file).defines(symbol.encode())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadElf(f"{path}: cannot be read: {reason}", "unreadable") from error
+
+
+class _File:
+    """One open ELF file of this machine's class and byte order."""
+
+    def __init__(self, path: str, file: BinaryIO) -> None:
+        self.path = path
+        self.fd = file.fileno()
+        self.status = os.fstat(self.fd)
+        start = os.pread(self.fd, 64, 0)
+        self._check_ident(start)
+        if len(start) < _HEADER.size:
+            raise self._damaged()
+        kind, machine, _, _, table, _, _, _, entry_size, count = _HEADER.unpack(start[:_HEADER.size])
+        here = MACHINES.get(os.uname().machine, machine)
+        if machine != here:
+            other = _MACHINE_NAMES.get(machine, f"another machine (e_machine {machine})")
+            raise BadElf(
+                f"{path}: a library for {other}; this machine is {os.uname().machine}",
+                "other-machine",
+            )
+        if kind not in (_ET_EXEC, _ET_DYN):
+            raise BadElf(f"{path}: an ELF file, but not a shared library", "not-loadable")
+        self.kind = kind
+        if count and entry_size != _SEGMENT.size:
+            raise self._damaged()
+        table_bytes = self._bytes(table, count * _SEGMENT.size)
+        #: (type, offset, virtual address, size in the file)
+        self.segments = [
+            (each[0], each[2], each[3], each[5]) for each in _SEGMENT.iter_unpack(table_bytes)
+        ]
+        self.tags = list(self._dynamic_tags())
+
+    def facts(self) -> Elf:
+        one = dict(self.tags)
+        flags = one.get(_DT_FLAGS_1, 0)
+        needed = [value for tag, value in self.tags if tag == _DT_NEEDED]
+        if len(needed) > _MOST_NEEDED:
+            raise self._damaged()
+        return Elf(
+            path=self.path,
+            device=self.status.st_dev,
+            inode=self.status.st_ino,
+            size=self.status.st_size,
+            executable=self.kind == _ET_EXEC or bool(flags & _DF_1_PIE),
+            dynamic=bool(self.tags),
+            soname=self._name(one.get(_DT_SONAME)),
+            build_id=self._build_id(),
+            needed=tuple(self._name(value) for value in needed),
+            rpath=self._name(one.get(_DT_RPATH)),
+            runpath=self._name(one.get(_DT_RUNPATH)),
+            nodeflib=bool(flags & _DF_1_NODEFLIB),
+            interpreter=self._interpreter(),
+        )
+
+    def defines(self, symbol: bytes) -> bool:
+        """Look a symbol up by the hash table that the loader would use."""
+        one = dict(self.tags)
+        if _DT_SYMTAB not in one or _DT_STRTAB not in one:
+            return False
+        if _DT_GNU_HASH in one:
+            places = self._gnu_chain(self._offset(one[_DT_GNU_HASH]), symbol)
+        elif _DT_HASH in one:
+            places = self._sysv_chain(self._offset(one[_DT_HASH]), symbol)
+        else:
+            return False
+        table = self._offset(one[_DT_SYMTAB])
+        return any(self._is(table + place * _SYMBOL.size, symbol) for place in places)
+
+    # ---- parts -------------------------------------------------------------------------------
+
+    def _check_ident(self, start: bytes) -> None:
+        if not start:
+            raise BadElf(f"{self.path}: an empty file, no library", "empty")
+        if start[:4] != b"\x7fELF":
+            raise BadElf(f"{self.path}: not an ELF file, no library", "not-elf")
+        if len(start) < 20:
+            raise self._damaged()
+        # EI_CLASS and EI_DATA come first: with a wrong one nothing after it can be believed.
+        if start[4] != 2:
+            raise BadElf(
+                f"{self.path}: a 32-bit library; this is a 64-bit machine", "other-class"
+            )
+        if start[5] != (1 if sys.byteorder == "little" else 2):
+            raise BadElf(
+                f"{self.path}: a library for a machine of the other byte order", "other-order"
+            )
+
+    def _dynamic_tags(self) -> Iterator[tuple[int, int]]:
+        for kind, offset, _, size in self.segments:
+            if kind == _PT_DYNAMIC:
+                data = self._bytes(offset, min(size, _MOST_DYNAMIC))
+                whole = len(data) - len(data) % _DYNAMIC.size
+                pairs = _DYNAMIC.iter_unpack(data[:whole])
+                yield from takewhile(lambda pair: pair[0] != _DT_NULL, pairs)
+                return
+
+    def _name(self, place: int | None) -> str:
+        """The string at ``place`` of the dynamic string table; empty without a place."""
+        if place is None:
+            return ""
+        table = dict(self.tags)
+        if _DT_STRTAB not in table or place >= table.get(_DT_STRSZ, 0):
+            raise self._damaged()
+        data = self._at_most(self._offset(table[_DT_STRTAB]) + place, _LONGEST_STRING)
+        text, end, _ = data.partition(b"\0")
+        if not end:
+            raise self._damaged()
+        return os.fsdecode(text)
+
+    def _interpreter(self) -> str:
+        for kind, offset, _, size in self.segments:
+            if kind == _PT_INTERP:
+                data = self._bytes(offset, min(size, _LONGEST_STRING))
+                return os.fsdecode(data.partition(b"\0")[0])
+        return ""
+
+    def _build_id(self) -> str:
+        for kind, offset, _, size in self.segments:
+            if kind != _PT_NOTE:
+                continue
+            data = self._bytes(offset, min(size, _MOST_NOTES))
+            place = 0
+            while place + 12 <= len(data):
+                name_size, size, note = struct.unpack_from("=III", data, place)
+                value = place + 12 + _padded(name_size)
+                if note == _NT_GNU_BUILD_ID and data[place + 12 : place + 16] == b"GNU\0":
+                    return data[value : value + size].hex() if size <= _LONGEST_BUILD_ID else ""
+                place = value + _padded(size)
+        return ""
+
+    def _gnu_chain(self, place: int, symbol: bytes) -> Iterator[int]:
+        """Symbols whose hash is that of ``symbol`` (the GNU_HASH section, as binutils has it)."""
+        count, first, words, _ = struct.unpack("=IIII", self._bytes(place, 16))
+        if not count:
+            return
+        hashed = _gnu_hash(symbol)
+        buckets = place + 16 + words * 8
+        (at,) = struct.unpack("=I", self._bytes(buckets + hashed % count * 4, 4))
+        if at < first:
+            return
+        chain = self._at_most(buckets + count * 4 + (at - first) * 4, _MOST_CHAIN * 4)
+        for step, (value,) in enumerate(struct.iter_unpack("=I", chain[: len(chain) // 4 * 4])):
+            if value | 1 == hashed | 1:
+                yield at + step
+            if value & 1:
+                return
+        raise self._damaged()
+
+    def _sysv_chain(self, place: int, symbol: bytes) -> Iterator[int]:
+        count, length = struct.unpack("=II", self._bytes(place, 8))
+        if not count:
+            return
+        (at,) = struct.unpack("=I", self._bytes(place + 8 + _sysv_hash(symbol) % count * 4, 4))
+        for _ in range(min(length, _MOST_CHAIN)):
+            if at == 0:
+                return
+            yield at
+            (at,) = struct.unpack("=I", self._bytes(place + 8 + count * 4 + at * 4, 4))
+        raise self._damaged()
+
+    def _is(self, place: int, symbol: bytes) -> bool:
+        """Whether the symbol table's record at ``place`` defines ``symbol`` for others."""
+        name, info, _, section, _, _ = _SYMBOL.unpack(self._bytes(place, _SYMBOL.size))
+        strings = self._offset(dict(self.tags)[_DT_STRTAB])
+        text = self._at_most(strings + name, len(symbol) + 1)
+        return section != 0 and info >> 4 != 0 and text == symbol + b"\0"
+
+    # ---- bytes -------------------------------------------------------------------------------
+
+    def _offset(self, address: int) -> int:
+        """Where in the file that lies which is mapped at a virtual address."""
+        for kind, offset, start, size in self.segments:
+            if kind == _PT_LOAD and start <= address < start + size:
+                return offset + address - start
+        raise self._damaged()
+
+    def _bytes(self, place: int, count: int) -> bytes:
+        """Exactly these bytes."""
+        data = self._at_most(place, count)
+        if len(data) != count:
+            raise self._damaged()
+        return data
+
+    def _at_most(self, place: int, count: int) -> bytes:
+        """These bytes, or those of them that the file has."""
+        if place > self.status.st_size:
+            raise self._damaged()
+        return os.pread(self.fd, min(count, self.status.st_size - place), place)
+
+    def _damaged(self) -> BadElf:
+        return BadElf(f"{self.path}: a damaged or truncated ELF file", "damaged")
+
+
+def _padded(size: int) -> int:
+    return (size + 3) & ~3
+
+
+def _gnu_hash(symbol: bytes) -> int:
+    value = 5381
+    for byte in symbol:
+        value = (value * 33 + byte) & 0xFFFFFFFF
+    return value
+
+
+def _sysv_hash(symbol: bytes) -> int:
+    value = 0
+    for byte in symbol:
+        value = (value << 4) + byte
+        high = value & 0xF0000000
+        value = (value ^ high >> 24) & ~high
+    return value
