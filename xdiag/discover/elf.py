@@ -126,7 +126,8 @@ class _File:
         self._check_ident(start)
         if len(start) < _HEADER.size:
             raise self._damaged()
-        kind, machine, _, _, table, _, _, _, entry_size, count = _HEADER.unpack(start[:_HEADER.size])
+        header = _HEADER.unpack(start[: _HEADER.size])
+        kind, machine, _, _, table, _, _, _, entry_size, count = header
         here = MACHINES.get(os.uname().machine, machine)
         if machine != here:
             other = _MACHINE_NAMES.get(machine, f"another machine (e_machine {machine})")
