@@ -15,6 +15,7 @@ from xdiag.render.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from xdiag.findings import Finding
     from xdiag.model import Outcome, Result, Target
 
 #: What a style means.  A format has its own table from these to colours or classes.
@@ -25,6 +26,11 @@ STYLES = {
     "fault": "the process crashed, exited or hung",
     "setup": "it failed before the stream was used",
     "absent": "nothing was asked",
+    "pass": "looked at, and nothing wrong",
+    "warn": "it takes part in breaking things",
+    "fail": "a fault",
+    "skip": "not looked at",
+    "err": "a check could not be carried out",
 }
 
 
@@ -44,6 +50,11 @@ _ABSENT = {
     OutcomeKind.UNSUPPORTED: "no call",
     OutcomeKind.NOT_APPLICABLE: "-",
 }
+
+
+def finding_label(finding: Finding) -> Label:
+    """The label of a finding."""
+    return Label(finding.status.value, finding.status.value.lower())
 
 
 def label(result: Result) -> Label:

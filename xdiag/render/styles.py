@@ -10,6 +10,11 @@ TERMINAL = {
     "fault": "bold magenta",
     "setup": "yellow",
     "absent": "dim",
+    "pass": "green",
+    "warn": "yellow",
+    "fail": "bold red",
+    "skip": "dim",
+    "err": "bold magenta",
 }
 
 #: Style name to CSS class; the page's style sheet has a rule for each.
@@ -20,4 +25,9 @@ CSS = {
     "fault": "fault",
     "setup": "setup",
     "absent": "absent",
+    "pass": "ok",
+    "warn": "setup",
+    "fail": "refused",
+    "skip": "absent",
+    "err": "fault",
 }
