@@ -1,0 +1,271 @@
+"""XSched on disk: its libraries, its shim's links, its Python bindings, and which runtime it opens.
+
+Facts about XSched are from its public source (github.com/XpuOS/xsched, 2026-07): libraries and
+links from platforms/CMakeLists.txt and platforms/hip/CMakeLists.txt, the search for the runtime
+from utils/include/xsched/utils/lib.h and platforms/hip/hal/include/xsched/hip/hal/driver.h, the
+bindings from platforms/hip/python/xsched/hip/__init__.py and, before June 2026,
+platforms/hip/hal/include/xsched/xsched_hip.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from typing import TYPE_CHECKING, Literal
+
+from xdiag.discover import elf
+from xdiag.model import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from xdiag.discover.root import Root
+
+#: What an installation has in its lib directory.
+HAL, PREEMPT, SHIM = "libhalhip.so", "libpreempt.so", "libshimhip.so"
+#: Names that links to the shim go by, to be loaded in the runtime's place.
+_SHIM_LINKS = ("libamdhip64.so", "libamdhip64.so.1")
+#: The variable that names the runtime to open.
+HIP_LIB = "XSCHED_HIP_LIB"
+#: Where it looks next; then _DEFAULT_DIRS (lib.h; the missing slash in the third is theirs).
+_FIRST_DIR = "/opt/rocm/lib"
+_DEFAULT_DIRS = (
+    "/lib/{arch}-linux-gnu", "/usr/lib/{arch}-linux-gnu", "/usr/local/lib{arch}-linux-gnu",
+    "/lib", "/usr/lib", "/usr/lib64", "/usr/local/lib",
+)  # fmt: skip
+_RUNTIME = "libamdhip64.so"
+#: Installations people make, besides those that the environment points at.
+_PREFIXES = ("/opt/xsched", "/usr/local/xsched", "/usr/local", "/usr")
+#: The call that takes a stream's handle, as the C library exports it.
+_CALL = "HipQueueCreate"
+
+
+class Binding(Record, frozen=True):
+    """A Python module that calls XSched's HIP library through ctypes."""
+
+    path: str
+    #: current: xsched.hip, since June 2026; old: xsched_hip, before.
+    kind: Literal["current", "old"]
+    #: The library that it opens, by the name that it uses.
+    opens: str
+    #: Where it calls HipQueueCreate, and where it declares that call's argument types; 0: nowhere.
+    call_line: int = 0
+    argtypes_line: int = 0
+    #: Declared types as written in the source, and whether a handle keeps its 64 bits in them.
+    argtypes: str = ""
+    full_width: bool = False
+    #: Why its source says nothing, in one line.
+    problem: str = ""
+
+
+class Installation(Record, frozen=True):
+    """A directory with XSched's libraries."""
+
+    folder: str
+    #: Names of those that are there, of HAL, PREEMPT and SHIM.
+    libraries: tuple[str, ...]
+    #: Links that lead to the shim, by path.
+    shim_links: tuple[str, ...] = ()
+    #: Libraries that cannot be used here, each with the reason.
+    problems: tuple[str, ...] = ()
+
+
+class Choice(Record, frozen=True):
+    """Which runtime XSched will open: its path, empty for none, and the rule that says so."""
+
+    path: str
+    rule: str
+    #: What XSched warns about on its way and then leaves aside.
+    ignored: str = ""
+
+
+class XSched(Record, frozen=True):
+    """All there is of XSched."""
+
+    installations: tuple[Installation, ...]
+    bindings: tuple[Binding, ...]
+    choice: Choice
+
+    @property
+    def present(self) -> bool:
+        """Whether there is anything of it."""
+        return bool(self.installations or self.bindings)
+
+
+def find(
+    root: Root, environ: Mapping[str, str], search_path: Sequence[str], cwd: str = "/"
+) -> XSched:
+    """XSched in the usual places and where the environment points, and its bindings on Python's
+    search path.
+    """
+    found = bindings(search_path, root)
+    beside = [os.path.join(folder, "lib") for each in found for folder in _prefixes(each)]
+    return XSched(
+        installations=installations(root, environ, beside),
+        bindings=found,
+        choice=chosen_runtime(root, environ, cwd),
+    )
+
+
+def _prefixes(binding: Binding) -> Iterable[str]:
+    """Where XSched may be installed whose binding this is: lib/python, or include, are below."""
+    up = os.path.dirname(binding.path)
+    for _ in range(4):
+        if os.path.basename(up) in ("python", "include"):
+            yield os.path.dirname(os.path.dirname(up)) if up.endswith("python") else (
+                os.path.dirname(up)
+            )
+        up = os.path.dirname(up)
+
+
+def installations(
+    root: Root, environ: Mapping[str, str], also: Iterable[str] = ()
+) -> tuple[Installation, ...]:
+    """Directories with any of XSched's libraries.
+
+    Looked at: XSCHED_ROOT, LD_LIBRARY_PATH, the usual prefixes, and the directories ``also``.
+    """
+    prefixes = [environ.get("XSCHED_ROOT", ""), *_PREFIXES]
+    folders = [os.path.join(prefix, "lib") for prefix in prefixes if prefix]
+    folders += [each for each in environ.get("LD_LIBRARY_PATH", "").replace(";", ":").split(":")]
+    found: dict[str, Installation] = {}
+    for folder in dict.fromkeys([*folders, *also]):
+        if not os.path.isabs(folder):
+            continue
+        names = root.names(folder)
+        libraries = tuple(name for name in (HAL, PREEMPT, SHIM) if name in names)
+        if not libraries:
+            continue
+        try:
+            real = root.real_path(folder)
+        except OSError:
+            continue
+        found.setdefault(
+            real,
+            Installation(
+                folder=folder,
+                libraries=libraries,
+                shim_links=tuple(_shim_links(folder, names, root)),
+                problems=tuple(_problems(folder, libraries, root)),
+            ),
+        )
+    return tuple(found.values())
+
+
+def bindings(search_path: Sequence[str], root: Root) -> tuple[Binding, ...]:
+    """The bindings on a Python search path, in the order in which they would be imported."""
+    found = []
+    places: tuple[tuple[Literal["current", "old"], str], ...] = (
+        ("current", "xsched/hip/__init__.py"),
+        ("old", "xsched_hip.py"),
+    )
+    for kind, inside in places:
+        for folder in search_path:
+            path = os.path.join(folder, inside)
+            if root.is_file(path):
+                found.append(read_binding(path, kind, root))
+                break  # later ones are hidden by this one
+    return tuple(found)
+
+
+def read_binding(path: str, kind: Literal["current", "old"], root: Root) -> Binding:
+    """What a binding's source says of HipQueueCreate; it is read, never run."""
+    try:
+        tree = ast.parse(root.read(path))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return Binding(path, kind, "", problem=f"its source cannot be read: {error}")
+    opens, call, declared = "", 0, None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr == _CALL and not call:
+                call = node.lineno
+            first = node.args[0] if node.args else None
+            names_a_library = isinstance(first, ast.Constant) and isinstance(first.value, str)
+            if node.func.attr in ("LoadLibrary", "CDLL", "PyDLL") and names_a_library:
+                opens = opens or first.value  # type: ignore[union-attr, assignment]
+        elif isinstance(node, ast.Assign) and any(map(_is_argtypes, node.targets)):
+            declared = node
+    if declared is None:
+        return Binding(path, kind, opens, call)
+    types = ast.unparse(declared.value)
+    return Binding(
+        path, kind, opens, call, declared.lineno, types, full_width=_full_width(declared.value, tree)
+    )
+
+
+def chosen_runtime(root: Root, environ: Mapping[str, str], cwd: str = "/") -> Choice:
+    """The file that XSched's HIP HAL will open, by its own search (lib.h, FindLibrary)."""
+    told = environ.get(HIP_LIB, "")
+    ignored = ""
+    if told:
+        # A bare name is looked up in the working directory, as any relative path is.
+        if root.exists(os.path.join(cwd, told)):
+            # dlopen searches for a name without a slash: the file that was seen is not what is
+            # opened then.
+            return Choice(told, f"{HIP_LIB}={told}")
+        ignored = f"{HIP_LIB}={told} leads to no file and is ignored"
+    arch = os.uname().machine
+    for folder in (_FIRST_DIR, *(each.format(arch=arch) for each in _DEFAULT_DIRS)):
+        path = f"{folder}/{_RUNTIME}"
+        if root.exists(path):
+            return Choice(path, f"XSched's own search: {path} is the first that exists", ignored)
+    return Choice("", f"XSched's own search finds no {_RUNTIME}", ignored)
+
+
+def _shim_links(folder: str, names: list[str], root: Root) -> Iterable[str]:
+    for name in _SHIM_LINKS:
+        path = os.path.join(folder, name)
+        if name not in names:
+            continue
+        try:
+            if os.path.basename(root.real_path(path)) == SHIM:
+                yield path
+        except OSError:
+            continue
+
+
+def _problems(folder: str, libraries: Iterable[str], root: Root) -> Iterable[str]:
+    for name in libraries:
+        try:
+            elf.read(os.path.join(folder, name), root)
+        except elf.BadElf as error:
+            yield str(error)
+
+
+def _is_argtypes(target: ast.expr) -> bool:
+    """Whether an assignment's target is ``<anything>.HipQueueCreate.argtypes``."""
+    return (
+        isinstance(target, ast.Attribute)
+        and target.attr == "argtypes"
+        and isinstance(target.value, ast.Attribute)
+        and target.value.attr == _CALL
+    )
+
+
+#: ctypes types that carry a 64-bit handle on LP64 Linux whole.
+_WIDE = frozenset(
+    ("c_int64", "c_uint64", "c_void_p", "c_size_t", "c_ssize_t", "c_long", "c_ulong",
+     "c_longlong", "c_ulonglong")
+)  # fmt: skip
+
+
+def _full_width(types: ast.expr, tree: ast.Module) -> bool:
+    """Whether the last of the declared types, the stream's, is one of 64 bits.
+
+    A name is looked up among the module's own assignments, as ``__hip_stream_ctype`` is.
+    """
+    if not isinstance(types, (ast.List, ast.Tuple)) or not types.elts:
+        return False
+    last = types.elts[-1]
+    named = {
+        target.id: node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for _ in range(8):
+        if isinstance(last, ast.Name) and last.id in named:
+            last = named[last.id]
+    name = last.attr if isinstance(last, ast.Attribute) else getattr(last, "id", "")
+    return name in _WIDE or (isinstance(last, ast.Call) and "POINTER" in ast.unparse(last.func))
