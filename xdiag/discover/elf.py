@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+from functools import cached_property
 from itertools import takewhile
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -33,6 +34,7 @@ _MACHINE_NAMES = {
 # elf.h, by the names that it gives them.
 _ET_EXEC, _ET_DYN = 2, 3
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
+_PF_X, _PF_W, _PF_R = 1, 2, 4
 _DT_NULL, _DT_NEEDED, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ = 0, 1, 4, 5, 6, 10
 _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 14, 15, 29
 _DT_GNU_HASH, _DT_FLAGS_1 = 0x6FFFFEF5, 0x6FFFFFFB
@@ -46,6 +48,8 @@ _MOST_NOTES = 64 << 10
 _LONGEST_STRING = 4096
 _LONGEST_BUILD_ID = 64
 _MOST_CHAIN = 1 << 16
+_MOST_PLACES = 64
+_BLOCK = 1 << 20
 
 _HEADER = struct.Struct("=16xHHI QQQ I HHH")
 _SEGMENT = struct.Struct("=IIQQQQQQ")
@@ -115,6 +119,23 @@ def exports(path: str, symbol: str, root: Root) -> bool:
         raise BadElf(f"{path}: cannot be read: {reason}", "unreadable") from error
 
 
+def constants(
+    path: str, word: bytes, root: Root, most: int, margin: int = 256
+) -> tuple[list[bytes], bool]:
+    """The bytes around each ``word`` in a file's data, and whether all of that was looked through.
+
+    Only what is mapped without being executable is read, a fifth of a usual file, and no more than
+    ``most`` bytes of it: a GPU library's kernels are data too, gigabytes of it.  Raises BadElf as
+    ``read`` does.
+    """
+    try:
+        with root.open(path) as file:
+            return _File(path, file).constants(word, most, margin)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadElf(f"{path}: cannot be read: {reason}", "unreadable") from error
+
+
 class _File:
     """One open ELF file of this machine's class and byte order."""
 
@@ -141,11 +162,14 @@ class _File:
         if count and entry_size != _SEGMENT.size:
             raise self._damaged()
         table_bytes = self._bytes(table, count * _SEGMENT.size)
+        self.headers: list[tuple[int, ...]] = list(_SEGMENT.iter_unpack(table_bytes))
         #: (type, offset, virtual address, size in the file)
-        self.segments = [
-            (each[0], each[2], each[3], each[5]) for each in _SEGMENT.iter_unpack(table_bytes)
-        ]
-        self.tags = list(self._dynamic_tags())
+        self.segments = [(each[0], each[2], each[3], each[5]) for each in self.headers]
+
+    @cached_property
+    def tags(self) -> list[tuple[int, int]]:
+        """The dynamic section."""
+        return list(self._dynamic_tags())
 
     def facts(self) -> Elf:
         one = dict(self.tags)
@@ -183,6 +207,39 @@ class _File:
         table = self._offset(one[_DT_SYMTAB])
         return any(self._is(table + place * _SYMBOL.size, symbol) for place in places)
 
+    def constants(self, word: bytes, most: int, margin: int) -> tuple[list[bytes], bool]:
+        """Surroundings of ``word`` in the data segments, and whether these were read to the end."""
+        loads = [each for each in self.headers if each[0] == _PT_LOAD]
+        # Linkers of before 2018, and some since, put constants and code into one segment.
+        apart = any(each[1] == _PF_R for each in loads)
+        found: list[bytes] = []
+        whole = True
+        for _, flags, offset, _, _, size, _, _ in loads:
+            if apart and flags & _PF_X:
+                continue
+            whole &= size <= most
+            size = min(size, most)
+            most -= size
+            for place in self._places(word, offset, size):
+                start = max(offset, place - margin)
+                found.append(self._at_most(start, place - start + len(word) + margin))
+                if len(found) == _MOST_PLACES:
+                    return found, whole
+        return found, whole
+
+    def _places(self, word: bytes, offset: int, size: int) -> Iterator[int]:
+        """Offsets of ``word`` in a part of the file, which may end early."""
+        end = min(offset + size, self.status.st_size)
+        while offset < end:
+            block = os.pread(self.fd, min(_BLOCK, end - offset), offset)
+            place = block.find(word)
+            while place >= 0:
+                yield offset + place
+                place = block.find(word, place + len(word))
+            if len(block) < _BLOCK:
+                return
+            offset += len(block) - len(word) + 1  # it may lie across the border of two blocks
+
     # ---- parts -------------------------------------------------------------------------------
 
     def _check_ident(self, start: bytes) -> None:
@@ -194,9 +251,7 @@ class _File:
             raise self._damaged()
         # EI_CLASS and EI_DATA come first: with a wrong one nothing after it can be believed.
         if start[4] != 2:
-            raise BadElf(
-                f"{self.path}: a 32-bit library; this is a 64-bit machine", "other-class"
-            )
+            raise BadElf(f"{self.path}: a 32-bit library; this is a 64-bit machine", "other-class")
         if start[5] != (1 if sys.byteorder == "little" else 2):
             raise BadElf(
                 f"{self.path}: a library for a machine of the other byte order", "other-order"
