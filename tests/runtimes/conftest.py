@@ -14,7 +14,7 @@ from xdiag.errors import CannotRun
 from xdiag.runtimes import agent, fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 #: A HIP runtime that asks an HSA runtime of ours how many devices there are.
 FAKE_HIP = """
@@ -57,22 +57,31 @@ def fake_runtime(
     return compile_library(folder / name, source, str(below), *options)
 
 
+def show_python(monkeypatch: pytest.MonkeyPatch, *search_path: Path) -> None:
+    """Let the search see an interpreter with this search path."""
+    from msgspec.structs import replace
+
+    from xdiag.discover import python_environment
+    from xdiag.runtimes import find
+
+    entries = tuple(map(str, search_path))
+    own = replace(python_environment.own(), search_path=entries, site_dirs=entries, editable={})
+    monkeypatch.setattr(find, "_python", lambda: own)
+
+
 @pytest.fixture
 def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine on which no runtime can be found; returns its cache directory."""
+    from xdiag.discover import libraries, rocm
     from xdiag.runtimes import find
 
     for name in ("ROCM_PATH", "HIP_PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "HIP_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    real = Path.glob
-
-    def no_rocm(self: Path, pattern: str) -> Iterator[Path]:
-        return iter(()) if str(self) == "/opt" else real(self, pattern)
-
-    monkeypatch.setattr(Path, "glob", no_rocm)
+    monkeypatch.setattr(rocm, "_USUAL", str(tmp_path / "opt" / "rocm"))
+    monkeypatch.setattr(libraries, "usual_folders", tuple)
     monkeypatch.setattr(find, "_loader_cache", list)
-    monkeypatch.setattr(find.importlib.util, "find_spec", lambda name: None)
+    show_python(monkeypatch)
     return tmp_path / "cache" / "xdiag"
 
 

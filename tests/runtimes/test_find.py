@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runtimes.conftest import compile_library
+from runtimes.conftest import compile_library, show_python
+from xdiag.discover import libraries
 from xdiag.errors import Usage
 from xdiag.runtimes import entries, find
 from xdiag.runtimes.find import Candidate, Found
@@ -58,7 +58,6 @@ def test_torch_is_found_and_not_imported(
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", [str(tmp_path / "site"), *sys.path])
-    importlib.invalidate_caches()
     found = [each for each in find.find().candidates if each.source == "torch"]
     assert [Path(each.path).name for each in found] == ["libamdhip64.so"]
     assert found[0].version == "6.3.42133"
@@ -73,7 +72,7 @@ def test_rocm_wheels_and_prefixes(
     )
     (tmp_path / "site" / "rocm_sdk_core-7.0.dist-info").mkdir()
     prefix = compile_library(tmp_path / "rocm/lib/libamdhip64.so.6.1.40091", SOURCE + "int b;")
-    monkeypatch.setattr(sys, "path", [str(tmp_path / "site"), str(tmp_path / "absent")])
+    show_python(monkeypatch, tmp_path / "site", tmp_path / "absent")
     monkeypatch.setenv("ROCM_PATH", str(tmp_path / "rocm"))
     found = find.find()
     assert {each.path: each.version for each in found.candidates} == {
@@ -128,20 +127,38 @@ def test_the_loader_cache_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
-    assert find._loader_paths("libamdhip64.so") == ["/a b/libamdhip64.so.6"]
+    assert find._loader_cache()[0] == ("libamdhip64.so.6", "/a b/libamdhip64.so.6")
     assert find.loader_finds("libm.so.6") == "/lib/libm.so.6"
     assert find.loader_finds("libn.so.6") == ""
 
 
-def test_without_ldconfig_the_usual_directories_are_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_usual_directories_are_looked_at_with_and_without_a_cache(
+    empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = compile_library(tmp_path / "libamdhip64.so.6", SOURCE)
-    monkeypatch.setattr(find, "_loader_cache", lambda: None)
-    monkeypatch.setattr(find, "_USUAL", (str(tmp_path),))
-    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
-    assert find._loader_paths("libamdhip64.so") == [str(library)]
+    other = compile_library(tmp_path / "elsewhere" / "libamdhip64.so.5", SOURCE)
+    monkeypatch.setattr(libraries, "usual_folders", lambda: (str(tmp_path),))
+    assert [each.path for each in find.find().candidates] == [str(library)]
+    monkeypatch.setattr(find, "_loader_cache", lambda: [(other.name, str(other))])
+    assert {each.path for each in find.find().candidates} == {str(library), str(other)}
+
+
+def test_what_only_bears_the_name_is_no_candidate(
+    empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim = compile_library(tmp_path / "lib" / "libshimhip.so", SOURCE)
+    (shim.parent / "libamdhip64.so").symlink_to(shim.name)
+    (shim.parent / "libamdhip64.so.6").symlink_to("gone")
+    compile_library(shim.parent / "libamdhip64_stub.so", SOURCE)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(shim.parent))
+    assert find.find().candidates == ()
+
+
+def test_a_named_runtime_may_be_called_anything(empty_machine: Path, tmp_path: Path) -> None:
+    library = compile_library(tmp_path / "build" / "hip.so", SOURCE)
+    candidate = find.from_option(str(library))
+    assert (candidate.source, candidate.path) == ("option", str(library))
+    assert candidate.library_dirs == (str(library.parent),)
 
 
 def test_entries_of_the_cache(empty_machine: Path) -> None:

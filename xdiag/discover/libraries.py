@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from xdiag.discover.torch import Torch
     from xdiag.discover.tree import Tree
 
+_HIP = platforms.get("hip")
+#: Family -> the export without which a file is none of it, whatever its name.
+_PROOFS = {_HIP.library.removesuffix(".so"): _HIP.proof}
 #: Bytes of a file that are compared with another's; a HIP runtime has 30 MB, comgr 150.
 _MOST_COMPARED = 256 << 20
 _BLOCK = 1 << 20
@@ -102,16 +105,16 @@ def find(
 ) -> Libraries:
     """The files of ``families`` in ``places``, in that order."""
     found: dict[object, LibraryFile] = {}
-    looked = []
+    looked: dict[str, int] = {}
     for place in places:
-        seen = 0
+        looked.setdefault(place.words, 0)
         for path in _paths(place, families, root):
-            library = _library(path, place, root)
-            if library is not None:
-                seen += library.is_there
-                _add(found, library)
-        looked.append(f"{place.words}: {_count(seen)}")
-    return Libraries(tuple(found.values()), tuple(looked))
+            file = library(path, place, root)
+            if file is not None:
+                looked[place.words] += file.is_there
+                _add(found, file)
+    sentences = (f"{words}: {_count(seen)}" for words, seen in looked.items())
+    return Libraries(tuple(found.values()), tuple(sentences))
 
 
 # ---- places ----------------------------------------------------------------------------------
@@ -199,28 +202,28 @@ def _paths(place: Place, families: Sequence[str], root: Root) -> Iterator[str]:
 # ---- files -----------------------------------------------------------------------------------
 
 
-def read(path: str, family: str, root: Root) -> Elf:
-    """What a library says of itself; raises BadElf where it could not be used as ``family``.
+def read(path: str, root: Root, proof: str = "") -> Elf:
+    """What a library says of itself; raises BadElf where it is none.
 
     Besides what ``elf.read`` finds wrong: ``not-loadable`` for a program, and ``other-library``
-    for a file of the HIP runtime's name that does not export what it must.
+    for a HIP runtime that does not export ``proof``.
     """
     facts = elf.read(path, root)
     if not facts.dynamic or (facts.executable and not facts.soname):
         raise elf.BadElf(f"{path}: not a shared library", "not-loadable")
-    hip = platforms.get("hip")
-    if hip.library == f"{family}.so" and not elf.exports(path, hip.proof, root):
+    if proof and not elf.exports(path, proof, root):
         raise elf.BadElf(
-            f"{path}: a shared library but no HIP runtime: it does not export {hip.proof}",
+            f"{path}: a shared library but no HIP runtime: it does not export {proof}",
             "other-library",
         )
     return facts
 
 
-def _library(path: str, place: Place, root: Root) -> LibraryFile | None:
+def library(path: str, place: Place, root: Root, family: str = "") -> LibraryFile | None:
     """What is at this path; None for nothing at all.
 
-    Nothing that can be shown, that is: a path has to be text to go into a report.
+    Nothing that can be shown, that is: a path has to be text to go into a report.  ``family`` is
+    for a file whose name does not tell.
     """
     try:
         path = os.path.normpath(path) if os.path.isabs(path) else os.path.abspath(path)
@@ -230,10 +233,10 @@ def _library(path: str, place: Place, root: Root) -> LibraryFile | None:
     except (OSError, ValueError):
         return None
     folder, name = os.path.split(path)
-    family = family_of(name)
+    family = family or family_of(name)
     named = version_in(os.path.basename(real))
     told = place.version if family in ("libamdhip64", "libhiprtc") else ""
-    library = LibraryFile(
+    file = LibraryFile(
         path=path, real_path=real, device=0, inode=0, source=place.source, family=family,
         version=told or named, names=(path,), package=place.package,
         library_dirs=tuple(dict.fromkeys([*place.library_dirs, os.path.dirname(real), folder])),
@@ -241,14 +244,14 @@ def _library(path: str, place: Place, root: Root) -> LibraryFile | None:
     try:
         status = root.stat(path)
     except OSError as error:
-        return replace(library, problem=f"{path}: a link that leads nowhere ({error.strerror})")
-    library = replace(library, device=status.st_dev, inode=status.st_ino, size=status.st_size)
+        return replace(file, problem=f"{path}: a link that leads nowhere ({error.strerror})")
+    file = replace(file, device=status.st_dev, inode=status.st_ino, size=status.st_size)
     try:
-        facts = read(path, family, root)
+        facts = read(path, root, _PROOFS.get(family, ""))
     except elf.BadElf as error:
-        return replace(library, problem=str(error))
+        return replace(file, problem=str(error))
     return replace(
-        library,
+        file,
         family=SHIM if facts.soname == SHIM_SONAME else family,
         soname=as_text(facts.soname),
         build_id=facts.build_id,

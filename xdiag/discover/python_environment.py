@@ -11,19 +11,19 @@ from __future__ import annotations
 import ast
 import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from xdiag.discover import elf
 from xdiag.discover.names import as_text
-from xdiag.errors import CannotRun, Usage
+from xdiag.discover.root import Root
+from xdiag.errors import CannotRun, Usage, XdiagError
 from xdiag.model import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-    from xdiag.discover.root import Root
 
 #: How an interpreter's file, its shared library and the directory of its modules are called; the
 #: t is that of a build without the interpreter lock (PEP 703).
@@ -78,6 +78,21 @@ def find(python: str, root: Root, environ: Mapping[str, str], cwd: str = "") -> 
     """
     _check_file(python, root)
     return _Environment(python, root, environ, cwd).facts()
+
+
+def own() -> PythonEnvironment:
+    """The environment of the interpreter that this is, with ``sys.path`` as it is now."""
+    entries = tuple(entry for entry in map(os.path.abspath, sys.path) if entry == as_text(entry))
+    try:
+        environment = find(sys.executable, Root(), os.environ)
+    except XdiagError:  # a program that has Python built in
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        return PythonEnvironment(
+            executable=sys.executable or "", real_executable=sys.executable or "",
+            version=version, prefix=sys.prefix, base_prefix=sys.base_prefix,
+            search_path=entries, site_dirs=entries,
+        )  # fmt: skip
+    return msgspec.structs.replace(environment, search_path=entries)
 
 
 def packages(name: str, environment: PythonEnvironment, root: Root) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from xdiag.discover import elf
+from xdiag.discover import libraries
+from xdiag.discover.elf import BadElf
 from xdiag.discover.root import Root
 from xdiag.errors import CannotRun, Usage, near_matches
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from xdiag.discover.elf import Elf
 
 #: Kinds of ``BadElf`` that say "you named the wrong file", not "this file cannot be used here".
-_NO_LIBRARY = ("empty", "not-elf", "not-loadable")
+_NO_LIBRARY = ("empty", "not-elf", "not-loadable", "other-library")
 
 
 def read_runtime(path: str | os.PathLike[str], proof: str = "hipInit") -> Elf:
@@ -26,18 +27,12 @@ def read_runtime(path: str | os.PathLike[str], proof: str = "hipInit") -> Elf:
     """
     name = os.fspath(path)
     _check_path(name)
-    here = Root()
     try:
-        facts = elf.read(name, here)
-        if not facts.dynamic or (facts.executable and not facts.soname):
-            raise Usage(f"{name}: not a shared library")
-        if not elf.exports(name, proof, here):
-            raise Usage(f"{name}: a shared library but no HIP runtime: it does not export {proof}")
-    except elf.BadElf as error:
+        return libraries.read(name, Root(), proof)
+    except BadElf as error:
         if error.kind in _NO_LIBRARY:
             raise Usage(str(error)) from error
         raise
-    return facts
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
