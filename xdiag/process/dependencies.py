@@ -1,0 +1,147 @@
+"""Who needs whom: DT_NEEDED of loaded objects, resolved among the objects that are loaded.
+
+The loader takes, for a needed name, the first object of the namespace that has it as its SONAME or
+was asked for by it; only then does it search (glibc, elf/dl-load.c, _dl_map_object; search order:
+ld.so(8)).  What it decided cannot be read from a link map, so it is decided here once more.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, Literal
+
+from xdiag.process.facts import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from xdiag.process.facts import LoadedObject
+
+#: Routes told of one object: of dozens the first few say all.
+MOST_ROUTES = 16
+
+
+class Dependencies:
+    """The graph of a process's objects, by their places in ``objects``.
+
+    ``objects`` are in the order of loading if ``ordered``.  ``program`` is the place of the main
+    program, None if it is not known.
+    """
+
+    def __init__(
+        self,
+        objects: Sequence[LoadedObject],
+        program: int | None,
+        environment: Mapping[str, str],
+        *,
+        ordered: bool,
+    ) -> None:
+        self._objects = objects
+        self._program = program
+        self._ordered = ordered
+        self._library_path = _directories(environment.get("LD_LIBRARY_PATH", "").replace(";", ":"))
+        preload = environment.get("LD_PRELOAD", "").replace(":", " ").split()
+        self._preload = {os.path.basename(each) for each in preload}
+        self._by_name: dict[tuple[int | None, str], list[int]] = defaultdict(list)
+        self._sonames: dict[tuple[int | None, str], list[int]] = defaultdict(list)
+        for place, each in enumerate(objects):
+            names = {os.path.basename(each.path), os.path.basename(each.name), each.name} - {""}
+            for name in names:
+                self._by_name[each.namespace, name].append(place)
+            if each.soname:
+                self._sonames[each.namespace, each.soname].append(place)
+        #: Who needs an object: place -> (place of the one that needs it, certain).
+        self.needed_by: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+        for place, each in enumerate(objects):
+            for name in each.needed:
+                chosen, certain = self._resolve(each, name)
+                for other in chosen:
+                    if other != place:
+                        self.needed_by[other].append((place, certain))
+
+    def routes(self, place: int) -> tuple[Route, ...]:
+        """How an object came in: a route for each that needs it directly, shortest first."""
+        if place == self._program:
+            return (Route("linked"),)
+        direct = list(dict.fromkeys(self.needed_by[place]))
+        if not direct:
+            return (Route(self._how(place)),)
+        found = [self._route(needer, certain) for needer, certain in direct[: MOST_ROUTES * 4]]
+        found.sort(key=lambda route: (route.how != "linked", not route.certain, len(route.chain)))
+        return tuple(found[:MOST_ROUTES])
+
+    def _resolve(self, needer: LoadedObject, name: str) -> tuple[list[int], bool]:
+        """Places of what a needed name means, and whether it can mean nothing else."""
+        of_soname = self._sonames[needer.namespace, name]
+        if of_soname and (self._ordered or len(of_soname) == 1):
+            return of_soname[:1], True
+        candidates = of_soname or self._by_name[needer.namespace, name]
+        if len(candidates) <= 1:
+            return list(candidates), True
+        searched = self._searched(needer)
+        found = [
+            place for place in candidates
+            if {os.path.dirname(self._objects[place].path),
+                os.path.dirname(self._objects[place].name)} & searched
+        ]  # fmt: skip
+        if len(found) == 1:
+            return found, not of_soname
+        return found or list(candidates), False
+
+    def _searched(self, needer: LoadedObject) -> set[str]:
+        """Directories that the loader searches for what an object needs, before its defaults."""
+        places = [needer.runpath or needer.rpath]
+        if not needer.runpath and self._program is not None:
+            places.append(self._objects[self._program].rpath)
+        found = set(self._library_path)
+        for origin in {os.path.dirname(needer.path), os.path.dirname(needer.name)} - {""}:
+            for each in places:
+                found.update(_directories(each, origin))
+        return found
+
+    def _how(self, place: int) -> Literal["preloaded", "opened"]:
+        each = self._objects[place]
+        names = {os.path.basename(each.path), os.path.basename(each.name), each.soname}
+        return "preloaded" if names & self._preload else "opened"
+
+    def _route(self, needer: int, certain: bool) -> Route:
+        """The shortest chain up from a needer to what nobody needs, the program before all else."""
+        seen: dict[int, tuple[int | None, bool]] = {needer: (None, certain)}
+        queue = deque([needer])
+        top = None
+        while queue:
+            place = queue.popleft()
+            above = self.needed_by[place]
+            if place == self._program or not above:
+                if top is None or place == self._program:
+                    top = place
+                if place == self._program:
+                    break
+                continue
+            for other, sure in above:
+                if other not in seen:
+                    seen[other] = (place, sure)
+                    queue.append(other)
+        if top is None:  # they need each other in a circle, and nobody else needs them
+            top = needer
+        chain: list[str] = []
+        step: int | None = top
+        while step is not None:
+            chain.append(self._objects[step].path)
+            below, sure = seen[step]
+            certain = certain and sure
+            step = below
+        if top == self._program:
+            return Route("linked", tuple(chain), certain)
+        return Route(self._how(top), tuple(chain), certain)
+
+
+def _directories(path: str, origin: str = "") -> Iterable[str]:
+    """The directories of a search path; $ORIGIN is filled in, other tokens stay as they are."""
+    for each in path.split(":"):
+        if not each:
+            continue
+        for token in ("${ORIGIN}", "$ORIGIN"):
+            each = each.replace(token, origin)
+        yield os.path.normpath(each)
