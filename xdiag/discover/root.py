@@ -38,13 +38,13 @@ class Root:
         """
         if self.is_this_machine:
             return path
-        return self.path + self._resolved(path, follow=follow)
+        return self.path + self._resolved(path, follow=follow, strict=True)
 
     def real_path(self, path: str) -> str:
         """``path`` with all links followed; a part that does not exist stays as it is."""
         if self.is_this_machine:
             return os.path.realpath(path)
-        return self._resolved(path, follow=True)
+        return self._resolved(path, follow=True, strict=False)
 
     def stat(self, path: str) -> os.stat_result:
         """As os.stat."""
@@ -106,15 +106,22 @@ class Root:
         except (OSError, ValueError):
             return 0
 
-    def _resolved(self, path: str, *, follow: bool) -> str:
-        """What the kernel would make of ``path`` after chroot."""
-        todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    def _resolved(self, path: str, *, follow: bool, strict: bool) -> str:
+        """What the kernel would make of ``path`` after chroot.
+
+        With ``strict``, a path that asks for a directory where there is none, as ``file/..`` does,
+        keeps what the kernel will refuse; otherwise ``..`` takes away what is before it, there or
+        not, as os.path.realpath has it.
+        """
+        todo = _parts(path)
         done: list[str] = []
         links = 0
         while todo:
             part = todo.pop()
-            if part == "..":
-                if done:
+            if part in ("..", "."):
+                if strict and not self._is_own_dir(done):
+                    return "/" + "/".join([*done, part])
+                if part == ".." and done:
                     done.pop()
                 continue
             if todo or follow:
@@ -128,7 +135,22 @@ class Root:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                     if target.startswith("/"):
                         done.clear()
-                    todo += [each for each in reversed(target.split("/")) if each not in ("", ".")]
+                    todo += _parts(target)
                     continue
             done.append(part)
         return "/" + "/".join(done)
+
+    def _is_own_dir(self, parts: list[str]) -> bool:
+        """Whether these, of which none is a link, lead to a directory."""
+        try:
+            return stat.S_ISDIR(os.lstat(self.path + "/" + "/".join(parts)).st_mode)
+        except (OSError, ValueError):
+            return False
+
+
+def _parts(path: str) -> list[str]:
+    """The parts of a path, the last one first; a slash at its end asks for a directory: a dot."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if path.rstrip(".").endswith("/") and not path.endswith(".."):
+        parts.append(".")
+    return parts[::-1]
