@@ -341,7 +341,7 @@ def _replaced_files(facts: ProcessFacts) -> Finding:
     return warned(
         "files of the runtime were removed or replaced after they were loaded",
         *(f"{each.path}: loaded {identity(each)}; {words[each.at_path]}" for each in touched),
-        "whoever opens such a path now gets another file, and with it a second copy",
+        "whoever opens one by another name (a link) from now on gets another file: a second copy",
         *also,
         remedy=("restart the process",),
     )
