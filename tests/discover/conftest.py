@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from runtimes.conftest import compile_library
+
 from xdiag.discover.root import Root
 
 if TYPE_CHECKING:
