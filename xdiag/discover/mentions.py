@@ -72,6 +72,13 @@ class Mentions(Record, frozen=True):
     #: What was not, or not wholly, looked through, in sentences.
     skipped: tuple[str, ...] = ()
 
+    def by_package(self) -> dict[str, tuple[Mention, ...]]:
+        """The mentions of each package, packages in the order in which they are found."""
+        packages: dict[str, list[Mention]] = {}
+        for mention in self.found:
+            packages.setdefault(mention.package, []).append(mention)
+        return {package: tuple(mentions) for package, mentions in packages.items()}
+
 
 class Rule(Record, frozen=True):
     """How a package finds the runtime, where its files do not show it."""

@@ -276,28 +276,32 @@ class _Environment:
     def _site_folders(
         self, prefix: str, base: str, library_dir: str, tag: str, config: Mapping[str, str]
     ) -> Iterator[str]:
-        """Directories that site.main adds if they exist: the user's, then those of prefixes."""
-        prefixes = [base]
-        user = not self.environ.get("PYTHONNOUSERSITE")
-        if config:
-            alone = config.get("include-system-site-packages", "").lower() != "true"
-            prefixes = [prefix] if alone else [prefix, base]
-            user = user and not alone
+        """Directories that site.main adds if they exist.
+
+        The virtual environment's come first (site.venv), then the user's, then the base's.
+        """
         text = self.root.text(f"{base}/{library_dir}/{tag}/site.py")
-        if user:
-            yield f"{self._user_base()}/lib/{tag}/site-packages"
-            if _FEDORA in text and "RPM_BUILD_ROOT" not in self.environ:
-                prefixes.insert(0, "/usr/local")
-        library_dirs = dict.fromkeys((library_dir, "lib"))
-        for each in dict.fromkeys(prefixes):
+        library_dirs = tuple(dict.fromkeys((library_dir, "lib")))
+
+        def of_prefix(each: str) -> Iterator[str]:
             if _DEBIAN not in text:
                 yield from (f"{each}/{name}/{tag}/site-packages" for name in library_dirs)
-                continue
+                return
             if prefix != base:
                 yield f"{each}/lib/{tag}/site-packages"
             yield f"{each}/local/lib/{tag}/dist-packages"
             yield f"{each}/lib/python3/dist-packages"
             yield from (f"{each}/{name}/{tag}/dist-packages" for name in library_dirs)
+
+        if config:
+            yield from of_prefix(prefix)
+            if config.get("include-system-site-packages", "").lower() != "true":
+                return
+        if not self.environ.get("PYTHONNOUSERSITE"):
+            yield f"{self._user_base()}/lib/{tag}/site-packages"
+            if _FEDORA in text and "RPM_BUILD_ROOT" not in self.environ:
+                yield from of_prefix("/usr/local")
+        yield from of_prefix(base)
 
     def _user_base(self) -> str:
         """site.getuserbase: PYTHONUSERBASE, else ~/.local."""
