@@ -19,7 +19,7 @@ from xdiag.discover.names import as_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from xdiag.discover.distributions import Distribution, Distributions
+    from xdiag.discover.distributions import Distribution
     from xdiag.discover.root import Root
 
 _DPKG = "/var/lib/dpkg"
@@ -36,7 +36,7 @@ _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libo32", "libx32")
 def owners(
     paths: Iterable[str],
     root: Root,
-    installed: Distributions | None = None,
+    installed: Iterable[Distribution] = (),
     prefix: str = "",
     folders: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
@@ -56,7 +56,7 @@ def owners(
     told = folders or {}
     for folder, owner in told.items():
         _note(found, wanted, {name: owner for name in wanted if name.startswith(f"{folder}/")})
-    distributions = installed.found if installed is not None else ()
+    distributions = tuple(installed)
     managers: tuple[Callable[[list[str]], dict[str, str]], ...] = (
         lambda names: _conda(names, prefix, root),
         lambda names: _pip(names, distributions, root),
