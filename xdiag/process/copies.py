@@ -44,6 +44,9 @@ class Files(Protocol):
 def as_object(load: Load, file: FileFacts) -> tuple[LoadedObject, bool]:
     """One load as an object, and whether it only goes by a runtime's name."""
     found = file.elf
+    problem = file.problem
+    if found and not found.dynamic and not found.executable and not problem:
+        problem = f"{file.path}: it has no dynamic section: no library"
     family, look_alike = libraries.family(found.soname if found else "", file.path)
     return LoadedObject(
         path=file.path,
@@ -57,7 +60,7 @@ def as_object(load: Load, file: FileFacts) -> tuple[LoadedObject, bool]:
         runpath=found.runpath if found else "",
         executable=found.executable if found else False,
         at_path=file.at_path,
-        problem=file.problem,
+        problem=problem,
         family=family,
     ), look_alike
 

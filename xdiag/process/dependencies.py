@@ -42,7 +42,7 @@ class Dependencies:
         self._ordered = ordered
         self._library_path = _directories(environment.get("LD_LIBRARY_PATH", "").replace(";", ":"))
         preload = environment.get("LD_PRELOAD", "").replace(":", " ").split()
-        self._preload = {os.path.basename(each) for each in preload}
+        self._preloaded = {place for each in preload for place in self._named(each)}
         self._by_name: dict[tuple[int | None, str], list[int]] = defaultdict(list)
         self._sonames: dict[tuple[int | None, str], list[int]] = defaultdict(list)
         for place, each in enumerate(objects):
@@ -100,10 +100,22 @@ class Dependencies:
                 found.update(_directories(each, origin))
         return found
 
+    def _named(self, asked_for: str) -> list[int]:
+        """Places of what the loader was asked for by a path or a bare name: the first, if any."""
+        known = [
+            place
+            for place, each in enumerate(self._objects)
+            if asked_for in (each.name, each.path)
+            or (
+                ("/" not in asked_for or not each.name)
+                and os.path.basename(asked_for)
+                in (os.path.basename(each.name), os.path.basename(each.path), each.soname)
+            )
+        ]
+        return known[:1]
+
     def _how(self, place: int) -> Literal["preloaded", "opened"]:
-        each = self._objects[place]
-        names = {os.path.basename(each.path), os.path.basename(each.name), each.soname}
-        return "preloaded" if names & self._preload else "opened"
+        return "preloaded" if place in self._preloaded else "opened"
 
     def _route(self, needer: int, certain: bool) -> Route:
         """The shortest chain up from a needer to what nobody needs, the program before all else."""

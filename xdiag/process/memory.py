@@ -3,7 +3,8 @@
 /proc/PID/mem is opened under the same rule as ptrace(2) attaches (proc(5), "PTRACE_MODE_ATTACH"),
 which is stricter than the rule for the memory map: with Yama's ptrace_scope 1, a user may read the
 maps of all own processes and the memory of none but children.  Nothing is attached to: the
-process goes on while it is read, and does not notice.
+process goes on while it is read, and does not notice.  (A page that it has never touched, or that
+was swapped out, becomes resident by being read; the loader's own pages mostly are.)
 """
 
 from __future__ import annotations

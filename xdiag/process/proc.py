@@ -222,7 +222,10 @@ def user_name(user: int) -> str:
 
 
 def _none_such(pid: int) -> str:
+    """Why /proc does not show a number: kill(2) tells whether there is such a process."""
     try:
+        if pid <= 0:  # kill(2) means groups by these
+            raise ProcessLookupError
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return (
