@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _DPKG = "/var/lib/dpkg"
 #: A list of files is larger for no package; the largest in Debian has 6 MB.
 _MOST_LIST = 16 << 20
-_MOST_STATUS = 64 << 20
+#: 3000 packages have 5 MB of it, a few KB each.
+_MOST_STATUS, _MOST_STANZA = 32 << 20, 64 << 10
 _MOST_RECORD = 16 << 20
 #: Where they are on Fedora since 36 and on openSUSE, and before.
 _RPM = ("/usr/lib/sysimage/rpm/rpmdb.sqlite", "/var/lib/rpm/rpmdb.sqlite")
@@ -47,11 +48,11 @@ def owners(
     package's directory that the package has not recorded, as one that it made later, is told as
     "pip rocm-sdk-devel 7.0, unrecorded".
     """
-    #: Each name that a record may have for a path -> the path as it was asked for.
-    wanted: dict[str, str] = {}
-    for path in dict.fromkeys(paths):
+    #: Each name that a record may have for a path -> the paths that were asked for.
+    wanted: dict[str, set[str]] = {}
+    for path in paths:
         for name in _names(path, root):
-            wanted.setdefault(name, path)
+            wanted.setdefault(name, set()).add(path)
     found: dict[str, str] = {}
     told = folders or {}
     for folder, owner in told.items():
@@ -64,15 +65,16 @@ def owners(
         lambda names: _rpm(names, root),
     )
     for ask in managers:
-        names = [name for name, path in wanted.items() if path not in found]
+        names = [name for name, asked in wanted.items() if not asked <= found.keys()]
         if names:
             _note(found, wanted, ask(names))
     return found
 
 
-def _note(found: dict[str, str], wanted: Mapping[str, str], told: Mapping[str, str]) -> None:
+def _note(found: dict[str, str], wanted: Mapping[str, set[str]], told: Mapping[str, str]) -> None:
     for name, owner in told.items():
-        found.setdefault(wanted[name], as_text(owner))
+        for path in wanted[name]:
+            found.setdefault(path, as_text(owner))
 
 
 def _names(path: str, root: Root) -> Iterator[str]:
@@ -179,7 +181,7 @@ def _dpkg(names: list[str], root: Root) -> dict[str, str]:
         os.close(directory)
     if not packages:
         return {}
-    status = b"\n\n" + _read(f"{_DPKG}/status", _MOST_STATUS, root)
+    status = _read(f"{_DPKG}/status", _MOST_STATUS, root)
     return {name: _dpkg_owner(package, status) for name, package in packages.items()}
 
 
@@ -188,8 +190,11 @@ def _dpkg_owner(package: str, status: bytes) -> str:
     name, _, architecture = package.partition(":")
     version = ""
     place = -1
-    while (place := status.find(b"\nPackage: %b\n" % os.fsencode(name), place + 1)) >= 0:
-        stanza = status[place : status.find(b"\n\n", place)] + b"\n"
+    while (place := status.find(b"Package: %b\n" % os.fsencode(name), place + 1)) >= 0:
+        if place and status[place - 1 : place] != b"\n":
+            continue
+        end = status.find(b"\n\n", place, place + _MOST_STANZA)
+        stanza = b"\n%b\n" % status[place : end if end >= 0 else place + _MOST_STANZA]
         if architecture and b"\nArchitecture: %b\n" % os.fsencode(architecture) not in stanza:
             continue
         version = os.fsdecode(stanza.partition(b"\nVersion: ")[2].partition(b"\n")[0])
