@@ -37,8 +37,9 @@ _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
 _PF_X, _PF_W, _PF_R = 1, 2, 4
 _DT_NULL, _DT_NEEDED, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ = 0, 1, 4, 5, 6, 10
 _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 14, 15, 29
+_DT_AUXILIARY, _DT_FILTER = 0x7FFFFFFD, 0x7FFFFFFF
 _DT_GNU_HASH, _DT_FLAGS_1 = 0x6FFFFEF5, 0x6FFFFFFB
-_DF_1_NODEFLIB, _DF_1_PIE = 0x800, 0x08000000
+_DF_1_NOOPEN, _DF_1_NODEFLIB, _DF_1_PIE = 0x40, 0x800, 0x08000000
 _NT_GNU_BUILD_ID = 3
 
 # Limits: many times what any real file has (LLVM's library has 60 000 symbols).
@@ -69,6 +70,15 @@ class BadElf(CannotRun):
         self.kind = kind
 
 
+class Filtee(Record, frozen=True):
+    """A library asked before the one that names it: DT_FILTER; DT_AUXILIARY may be missing."""
+
+    name: str
+    auxiliary: bool = False
+    #: How many of the DT_NEEDED come before it: the loader takes them in their order.
+    place: int = 0
+
+
 class Elf(Record, frozen=True):
     """What an executable or shared library says of itself, and which file it is."""
 
@@ -88,6 +98,12 @@ class Elf(Record, frozen=True):
     #: DT_RPATH and DT_RUNPATH as written: directories separated by colons, with $ORIGIN and such.
     rpath: str = ""
     runpath: str = ""
+    #: DT_RUNPATH is there, be it empty, as some tools leave it: DT_RPATH is then ignored.
+    has_runpath: bool = False
+    #: DT_FILTER and DT_AUXILIARY, in order.
+    filtees: tuple[Filtee, ...] = ()
+    #: DF_1_NOOPEN: dlopen refuses it.
+    noopen: bool = False
     #: DF_1_NODEFLIB: the loader's cache and default directories are not for this one.
     nodeflib: bool = False
     #: PT_INTERP: the dynamic loader that it asks for.
@@ -189,6 +205,9 @@ class _File:
             needed=tuple(self._name(value) for value in needed),
             rpath=self._name(one.get(_DT_RPATH)),
             runpath=self._name(one.get(_DT_RUNPATH)),
+            has_runpath=_DT_RUNPATH in one,
+            filtees=tuple(self._filtees()),
+            noopen=bool(flags & _DF_1_NOOPEN),
             nodeflib=bool(flags & _DF_1_NODEFLIB),
             interpreter=self._interpreter(),
         )
@@ -265,6 +284,16 @@ class _File:
                 pairs = _DYNAMIC.iter_unpack(data[:whole])
                 yield from takewhile(lambda pair: pair[0] != _DT_NULL, pairs)
                 return
+
+    def _filtees(self) -> Iterator[Filtee]:
+        needed = found = 0
+        for tag, value in self.tags:
+            needed += tag == _DT_NEEDED
+            if tag in (_DT_AUXILIARY, _DT_FILTER):
+                found += 1
+                if found > _MOST_NEEDED:
+                    raise self._damaged()
+                yield Filtee(self._name(value), tag == _DT_AUXILIARY, needed)
 
     def _name(self, place: int | None) -> str:
         """The string at ``place`` of the dynamic string table; empty without a place."""

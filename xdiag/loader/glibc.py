@@ -1,0 +1,119 @@
+"""Facts about the dynamic loader of a root, read from its file: version, directories, $LIB.
+
+They are compiled into ld.so and differ between distributions: Debian has /lib/x86_64-linux-gnu,
+Fedora /lib64, Arch /usr/lib, Nix a path of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from xdiag.errors import CannotRun
+from xdiag.loader import cache
+from xdiag.model import Record
+
+if TYPE_CHECKING:
+    from xdiag.discover.root import Root
+
+#: Bytes read of ld.so (0.2 MB) and libc.so.6 (2 MB).
+_MOST = 32 << 20
+
+# SYSTEM_DIRS (elf/gen-trusted-dirs.awk): one literal, a null character after each directory.
+_SYSTEM_DIRS = re.compile(rb"(?:/[!-~]{1,4000}/\0){1,64}")
+_CACHE = re.compile(rb"/[!-~]{0,4000}/ld\.so\.cache(?=\0)")
+_PRELOAD = re.compile(rb"/[!-~]{0,4000}/ld\.so\.preload(?=\0)")
+# ld.so says its version since 2.33; before that the file's name does, and libc.so.6 always did.
+_VERSION = re.compile(rb"ld\.so \([^)\0]{0,200}\) [a-z]+ release version (\d{1,3})\.(\d{1,3})")
+_LIBC_VERSION = re.compile(
+    rb"GNU C Library \([^)\0]{0,200}\) [a-z]+ release version (\d{1,3})\.(\d{1,3})"
+)
+_FILE_NAME = re.compile(r"ld-(\d{1,3})\.(\d{1,3})(?:\.\d+)?\.so")
+
+#: Where the version cannot be told: Debian 12's and RHEL 9's, between the two sets of rules.
+_ASSUMED = (2, 36)
+#: What upstream has for 64-bit machines, where none can be found.
+_USUAL_DIRS = ("/lib64/", "/usr/lib64/")
+
+
+class NotGlibc(CannotRun):
+    """A dynamic loader whose rules are not those simulated here: musl's, for example."""
+
+
+class Glibc(Record, frozen=True):
+    """The dynamic loader of a root."""
+
+    #: PT_INTERP of the program, and the file that this is, links followed.
+    path: str
+    real_path: str
+    version: tuple[int, int]
+    #: Directories searched last, each with a slash at its end.
+    system_dirs: tuple[str, ...]
+    #: What $LIB stands for: "lib64", Debian: "lib/x86_64-linux-gnu".
+    lib: str
+    cache: str = cache.PATH
+    preload: str = "/etc/ld.so.preload"
+    #: False where nothing says which version it is, and ``version`` is an assumption.
+    version_known: bool = True
+
+
+def read(interpreter: str, root: Root) -> Glibc:
+    """Facts about the loader at ``interpreter``; raises NotGlibc, or OSError if it cannot be read.
+
+    Its file is searched for the strings that elf/trusted-dirs.h and elf/dl-usage.c put there.
+    """
+    data = root.read(interpreter, _MOST)
+    if b"GLIBC_PRIVATE" not in data:
+        raise NotGlibc(f"{interpreter}: not glibc's dynamic loader; only that one is simulated")
+    real_path = root.real_path(interpreter)
+    version = _version(data, real_path, root)
+    dirs = _system_dirs(data)
+    return Glibc(
+        path=interpreter,
+        real_path=real_path,
+        version=version or _ASSUMED,
+        system_dirs=dirs,
+        lib=_lib(data, dirs[0]),
+        cache=_string(_CACHE, data) or cache.PATH,
+        preload=_string(_PRELOAD, data) or "/etc/ld.so.preload",
+        version_known=version is not None,
+    )
+
+
+def _version(data: bytes, real_path: str, root: Root) -> tuple[int, int] | None:
+    found = _VERSION.search(data)
+    if found is None:
+        by_name = _FILE_NAME.fullmatch(os.path.basename(real_path))
+        if by_name is not None:
+            return int(by_name[1]), int(by_name[2])
+        try:
+            libc = root.read(f"{os.path.dirname(real_path)}/libc.so.6", _MOST)
+        except OSError:
+            return None
+        found = _LIBC_VERSION.search(libc)
+    return (int(found[1]), int(found[2])) if found is not None else None
+
+
+def _system_dirs(data: bytes) -> tuple[str, ...]:
+    for run in _SYSTEM_DIRS.finditer(data):
+        dirs = [os.fsdecode(each) for each in run[0].split(b"\0")[:-1]]
+        if all("/lib" in each for each in dirs):
+            return tuple(dirs)
+    return _USUAL_DIRS
+
+
+def _lib(data: bytes, first: str) -> str:
+    """DL_DST_LIB, which is made of the first system directory.
+
+    All of it in Debian's glibc, its last part in all others (elf/Makefile).
+    """
+    whole = first.strip("/").removeprefix("usr/")
+    if os.fsencode(whole) + b"\0" in data:
+        return whole
+    return os.path.basename(first.rstrip("/"))
+
+
+def _string(pattern: re.Pattern[bytes], data: bytes) -> str:
+    found = pattern.search(data)
+    return os.fsdecode(found[0]) if found is not None else ""
