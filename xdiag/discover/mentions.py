@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from xdiag.discover import elf
 from xdiag.discover.names import as_text, family_of
+from xdiag.discover.source import parsed
 from xdiag.model import Record
 
 if TYPE_CHECKING:
@@ -211,15 +212,12 @@ class _Search:
         tree = None
         if len(source) <= _MOST_PARSED and self.parsed + len(source) <= _MOST_PARSED_IN_ALL:
             self.parsed += len(source)
-            try:
-                tree = ast.parse(source)
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                tree = None
+            tree = parsed(source)
         if tree is None:
             self.unparsed.append(path)
             literals = _quoted(source)
         else:
-            literals = list(_literals(tree))
+            literals = sorted(_literals(tree), key=lambda each: each[1])
         for literal, line, call, expression in literals:
             self._add(folder, name, "opens", literal, line, call, expression)
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from xdiag.discover.root import Root
 
 _DPKG = "/var/lib/dpkg"
-#: A list of files is larger for no package; the largest in Debian has 6 MB.
-_MOST_LIST = 16 << 20
+#: Most lists of files have some KB, the largest in Debian 6 MB.
+_USUAL_LIST, _MOST_LIST = 256 << 10, 16 << 20
 #: 3000 packages have 5 MB of it, a few KB each.
 _MOST_STATUS, _MOST_STANZA = 32 << 20, 64 << 10
 _MOST_RECORD = 16 << 20
@@ -166,7 +166,9 @@ def _dpkg(names: list[str], root: Root) -> dict[str, str]:
             except OSError:
                 continue
             try:
-                data = os.read(fd, _MOST_LIST)
+                data = os.read(fd, _USUAL_LIST)
+                if len(data) == _USUAL_LIST:
+                    data += os.read(fd, _MOST_LIST)
             except OSError:
                 continue
             finally:

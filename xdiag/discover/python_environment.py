@@ -19,11 +19,12 @@ import msgspec
 from xdiag.discover import elf
 from xdiag.discover.names import as_text
 from xdiag.discover.root import Root
+from xdiag.discover.source import parsed
 from xdiag.errors import CannotRun, Usage, XdiagError
 from xdiag.model import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 #: How an interpreter's file, its shared library and the directory of its modules are called; the
 #: t is that of a build without the interpreter lock (PEP 703).
@@ -374,23 +375,22 @@ def _mapping(source: str) -> dict[str, str] | None:
 
     As setuptools writes it (setuptools/command/editable_wheel.py, _FINDER_TEMPLATE).
     """
-    try:
-        tree = ast.parse(source)
-        for node in tree.body:
-            targets: Iterable[ast.expr] = ()
-            if isinstance(node, ast.AnnAssign):
-                targets = (node.target,)
-            elif isinstance(node, ast.Assign):
-                targets = node.targets
-            else:
-                continue
-            if any(isinstance(each, ast.Name) and each.id == "MAPPING" for each in targets):
-                value = ast.literal_eval(node.value) if node.value is not None else None
-                if isinstance(value, dict):
-                    pairs = value.items()
-                    return {k: v for k, v in pairs if isinstance(k, str) and isinstance(v, str)}
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-        pass
+    tree = parsed(source)
+    for node in tree.body if tree is not None else ():
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets: list[ast.expr] = [node.target]
+            value = node.value
+        elif isinstance(node, ast.Assign):
+            targets, value = node.targets, node.value
+        else:
+            continue
+        if any(isinstance(each, ast.Name) and each.id == "MAPPING" for each in targets):
+            try:
+                mapping = ast.literal_eval(value)
+            except (ValueError, TypeError, RecursionError, MemoryError):
+                return None
+            pairs = mapping.items() if isinstance(mapping, dict) else ()
+            return {k: v for k, v in pairs if isinstance(k, str) and isinstance(v, str)}
     return None
 
 

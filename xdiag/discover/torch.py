@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from xdiag.discover import python_environment
 from xdiag.discover.names import family_of
+from xdiag.discover.source import parsed
 from xdiag.model import Record
 
 if TYPE_CHECKING:
@@ -118,6 +119,6 @@ def _rocm_init(path: str, root: Root) -> tuple[tuple[str, ...], str]:
 
 def _parsed(path: str, root: Root) -> ast.Module | None:
     try:
-        return ast.parse(root.read(path, _MOST_SOURCE))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return parsed(root.read(path, _MOST_SOURCE))
+    except (OSError, ValueError):
         return None
