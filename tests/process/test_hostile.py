@@ -102,7 +102,7 @@ def test_ten_thousand_regions(start: Start, runtime: Runtime) -> None:
 # ---- the loader's list -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lie", ["loop-list", "wild-list", "long-name"])
+@pytest.mark.parametrize("lie", ["loop-list", "wild-list"])
 def test_a_list_that_does_not_end(start: Start, runtime: Runtime, lie: str) -> None:
     a, b = runtime("a/libamdhip64.so.6"), runtime("b/libamdhip64.so.6")
     opener = start(f"open {a}", f"open {b}", lie)
@@ -111,6 +111,13 @@ def test_a_list_that_does_not_end(start: Start, runtime: Runtime, lie: str) -> N
     assert time.monotonic() - begun < 2
     assert {copy.object.path for copy in facts.copies} == {str(a), str(b)}
     assert facts.link_map_problem == "the loader's list does not end as it should"
+
+
+def test_a_name_without_an_end_is_left_aside(start: Start, runtime: Runtime) -> None:
+    a, b = runtime("a/libamdhip64.so.6"), runtime("b/libamdhip64.so.6")
+    facts = look(start(f"open {a}", f"open {b}", "long-name").pid)
+    assert [copy.object.path for copy in facts.copies] == [str(a), str(b)]
+    assert facts.link_map_problem == ""
 
 
 class _Memory:

@@ -26,6 +26,9 @@ HSA, COMGR = "libhsa-runtime64", "libamd_comgr"
 _AGENT_MARK = "xdiag_agent_version"
 #: Where the cache before AMD's compiler lies (runtimes.agent.kernel_cache).
 _CACHE_MARK = "/_lib/kernel-cache/"
+MORE_THAN_LOOKED_AT = "more libraries are mapped than are looked at"
+#: Copies of which the openers are looked for.
+_MOST_OPENED = 64
 _PYTHON = re.compile(r"python(\d|$)")
 
 
@@ -172,7 +175,7 @@ def _with_openers(
     files: Files,
 ) -> tuple[Copy, ...]:
     """The copies, those that nobody needs with who may have opened them."""
-    unneeded = [copy for copy in copies if copy.routes == (Route("opened"),)]
+    unneeded = [copy for copy in copies if copy.routes == (Route("opened"),)][:_MOST_OPENED]
     if not unneeded:
         return tuple(copies)
     names = openers.Names(copy.family for copy in unneeded)
@@ -195,24 +198,22 @@ def _with_openers(
         _PYTHON.match(os.path.basename(each)) or "libpython" in each
         for each in (facts.program, *(each.path for each in objects))
     )
-    return tuple(
-        copy
-        if copy not in unneeded
-        else replace(
-            copy,
-            possible_openers=openers.possibilities(
-                copy.object,
-                [
-                    each
-                    for each, found in named
-                    if copy.family in found and openers.was_there_before(each, copy.object)
-                ],
-                facts.environment,
-                python=python,
-                whole=whole,
-            ),
+    told = {
+        copy.object.address: openers.possibilities(
+            copy.object,
+            [
+                each
+                for each, found in named
+                if copy.family in found and openers.was_there_before(each, copy.object)
+            ],
+            facts.environment,
+            python=python,
+            whole=whole,
         )
-        for copy in copies
+        for copy in unneeded
+    }
+    return tuple(
+        replace(copy, possible_openers=told.get(copy.object.address, ())) for copy in copies
     )
 
 

@@ -25,11 +25,11 @@ from xdiag.discover import elf
 from xdiag.discover.root import Root
 from xdiag.errors import CannotRun, Usage
 from xdiag.process import image, link_map
-from xdiag.process.copies import as_object, with_copies
+from xdiag.process.copies import MORE_THAN_LOOKED_AT, as_object, with_copies
 from xdiag.process.environment import relevant
 from xdiag.process.facts import ProcessFacts
 from xdiag.process.files import FileFacts
-from xdiag.process.maps import Load, Mapping, loads_among
+from xdiag.process.maps import Load, Mapping, Maps, add_loads
 from xdiag.process.proc import user_name
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ _FILE_HEAD, _FILE_ENTRY = struct.Struct("=QQ"), struct.Struct("=QQQ")
 #: Limits: vm.max_map_count is 65 530 unless it was raised, and each mapping has a segment.
 _MOST_SEGMENTS, _MOST_NOTES, _MOST_NOTE_BYTES = 1 << 18, 1 << 16, 32 << 20
 _MOST_ENVIRONMENT = 1 << 20
-_MOST_LOADS = 1 << 15
 
 
 class NoCore(Usage):
@@ -197,9 +196,9 @@ def look(path: str) -> ProcessFacts:
         if not notes:
             raise CannotRun(f"{path}: a core file without the kernel's notes: nothing is known")
         auxiliary = notes.get(_NT_AUXV, b"")
-        mappings, loads = _loads(core, notes.get(_NT_FILE, b""))
+        mapped = _mapped(core, notes.get(_NT_FILE, b""))
         files = _CoreFiles(core)
-        pairs = [(*as_object(load, files.read(load)), load) for load in loads]
+        pairs = [(*as_object(load, files.read(load)), load) for load in mapped.loads]
         # With a debugger's core it cannot be told which mappings are of libraries.
         pairs = [entry for entry in pairs if entry[0].family or not entry[0].problem]
         linked = link_map.read(core, auxiliary, files.programs)
@@ -208,12 +207,14 @@ def look(path: str) -> ProcessFacts:
             remarks.append("the core file is truncated: some memory is missing")
         if _NT_FILE not in notes:
             remarks.append("the core file does not say which files were mapped (no NT_FILE note)")
+        if mapped.cut:
+            remarks.append(MORE_THAN_LOOKED_AT)
         facts = replace(
             _who(path, notes),
-            program=_program(auxiliary, loads),
+            program=_program(auxiliary, mapped.loads),
             threads=threads,
             environment=_environment(core, auxiliary),
-            mappings=mappings,
+            mappings=mapped.lines,
             notes=tuple(remarks),
         )
         return with_copies(facts, pairs, linked, linked.problem, files)
@@ -277,10 +278,11 @@ def _auxiliary(data: bytes) -> dict[int, int]:
     return dict(struct.iter_unpack("=QQ", data[:whole]))
 
 
-def _loads(core: CoreFile, note: bytes) -> tuple[int, list[Load]]:
-    """How many mappings of files there were, and the loads among them."""
+def _mapped(core: CoreFile, note: bytes) -> Maps:
+    """The memory map, as far as it is of files, from the content of NT_FILE."""
+    maps = Maps()
     if len(note) < _FILE_HEAD.size:
-        return 0, []
+        return maps
     count, page = _FILE_HEAD.unpack_from(note)
     count = min(count, (len(note) - _FILE_HEAD.size) // _FILE_ENTRY.size)
     names = note[_FILE_HEAD.size + count * _FILE_ENTRY.size :].split(b"\0")
@@ -291,6 +293,7 @@ def _loads(core: CoreFile, note: bytes) -> tuple[int, list[Load]]:
         )
         segment = core.segment_at(start)
         flags = segment.flags if segment is not None and segment.start == start else None
+        maps.lines += 1
         files.setdefault(names[number], []).append(
             Mapping(
                 start,
@@ -301,13 +304,11 @@ def _loads(core: CoreFile, note: bytes) -> tuple[int, list[Load]]:
                 writable=bool((flags or 0) & _PF_W),
             )
         )
-    loads = [
-        Load(0, 0, path, each)
-        for path, mappings in files.items()
-        if path.startswith(b"/")
-        for each in loads_among(mappings)
-    ]
-    return count, sorted(loads, key=lambda load: load.start)[:_MOST_LOADS]
+    for path, mappings in files.items():
+        if path.startswith(b"/"):
+            add_loads(maps, 0, 0, path, mappings)
+    maps.loads.sort(key=lambda load: load.start)
+    return maps
 
 
 class _CoreFiles:

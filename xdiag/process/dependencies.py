@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Routes told of one object: of dozens the first few say all.
 MOST_ROUTES = 16
+#: Needs followed, of all objects together; hundreds of libraries have a few thousand.
+_MOST_NEEDS = 1 << 16
 
 
 class Dependencies:
@@ -51,23 +53,28 @@ class Dependencies:
                 self._by_name[each.namespace, name].append(place)
             if each.soname:
                 self._sonames[each.namespace, each.soname].append(place)
-        #: Who needs an object: place -> (place of the one that needs it, certain).
-        self.needed_by: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+        #: Who an object needs, and who needs it: place -> (place of the other, certain).
+        self._needs: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+        self._needed_by: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+        left = _MOST_NEEDS
         for place, each in enumerate(objects):
-            for name in each.needed:
+            for name in each.needed[:left]:
                 chosen, certain = self._resolve(each, name)
                 for other in chosen:
+                    left -= 1
                     if other != place:
-                        self.needed_by[other].append((place, certain))
+                        self._needs[place].append((other, certain))
+                        self._needed_by[other].append((place, certain))
+        self._above = self._shortest_ways()
 
     def routes(self, place: int) -> tuple[Route, ...]:
         """How an object came in: a route for each that needs it directly, shortest first."""
         if place == self._program:
             return (Route("linked"),)
-        direct = list(dict.fromkeys(self.needed_by[place]))
+        direct = dict.fromkeys(self._needed_by[place])
         if not direct:
             return (Route(self._how(place)),)
-        found = [self._route(needer, certain) for needer, certain in direct[: MOST_ROUTES * 4]]
+        found = [self._route(needer, certain) for needer, certain in direct]
         found.sort(key=lambda route: (route.how != "linked", not route.certain, len(route.chain)))
         return tuple(found[:MOST_ROUTES])
 
@@ -117,33 +124,38 @@ class Dependencies:
     def _how(self, place: int) -> Literal["preloaded", "opened"]:
         return "preloaded" if place in self._preloaded else "opened"
 
+    def _shortest_ways(self) -> dict[int, tuple[int | None, bool]]:
+        """For each object the one above it on the shortest way from the top; None at the top.
+
+        At the top is the program, and for what it does not need whatever nobody needs; in a circle
+        that nobody needs, any one.
+        """
+        above: dict[int, tuple[int | None, bool]] = {}
+        everyone = range(len(self._objects))
+        tops = [place for place in everyone if not self._needed_by[place]]
+        first = [] if self._program is None else [self._program]
+        begins: list[list[int]] = [first, tops, *([place] for place in everyone)]
+        for begin in begins:
+            queue = deque(place for place in begin if place not in above)
+            above.update((place, (None, True)) for place in queue)
+            while queue:
+                place = queue.popleft()
+                for other, certain in self._needs[place]:
+                    if other not in above:
+                        above[other] = (place, certain)
+                        queue.append(other)
+        return above
+
     def _route(self, needer: int, certain: bool) -> Route:
-        """The shortest chain up from a needer to what nobody needs, the program before all else."""
-        seen: dict[int, tuple[int | None, bool]] = {needer: (None, certain)}
-        queue = deque([needer])
-        top = None
-        while queue:
-            place = queue.popleft()
-            above = self.needed_by[place]
-            if place == self._program or not above:
-                if top is None or place == self._program:
-                    top = place
-                if place == self._program:
-                    break
-                continue
-            for other, sure in above:
-                if other not in seen:
-                    seen[other] = (place, sure)
-                    queue.append(other)
-        if top is None:  # they need each other in a circle, and nobody else needs them
-            top = needer
         chain: list[str] = []
-        step: int | None = top
-        while step is not None:
+        step: int | None = needer
+        top = needer
+        while step is not None and len(chain) < len(self._objects):
             chain.append(self._objects[step].path)
-            below, sure = seen[step]
+            top = step
+            step, sure = self._above[step]
             certain = certain and sure
-            step = below
+        chain.reverse()
         if top == self._program:
             return Route("linked", tuple(chain), certain)
         return Route(self._how(top), tuple(chain), certain)

@@ -107,11 +107,18 @@ def _entries(memory: Memory, address: int, most: int) -> Iterator[Entry | None]:
         try:
             # struct link_map { load bias, name, dynamic section, next, previous };
             _, name, dynamic, address = words(memory, address, 4)
-            text = string(memory, name) if name else b""
         except OSError:
             yield None
             return
-        yield Entry(os.fsdecode(text), dynamic)
+        yield Entry(_name(memory, name), dynamic)
+
+
+def _name(memory: Memory, address: int) -> str:
+    """A name; empty where it cannot be read, as that of the vDSO in some core files."""
+    try:
+        return os.fsdecode(string(memory, address)) if address else ""
+    except OSError:
+        return ""
 
 
 def _dynamic_sections(memory: Memory, auxiliary: bytes, programs: Iterable[int]) -> Iterator[int]:

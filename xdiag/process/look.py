@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from xdiag.errors import CannotRun
 from xdiag.process import image, libraries, link_map, maps
-from xdiag.process.copies import as_object, with_copies
+from xdiag.process.copies import MORE_THAN_LOOKED_AT, as_object, with_copies
 from xdiag.process.environment import relevant
 from xdiag.process.errors import NothingToSee, Refused
 from xdiag.process.facts import Descriptor, ProcessFacts
@@ -98,7 +98,7 @@ def _with_objects(process: Proc, facts: ProcessFacts, known: Known | None) -> Pr
             memory.close()
     notes = list(facts.notes)
     if found.cut:
-        notes.append("more libraries are mapped than are looked at")
+        notes.append(MORE_THAN_LOOKED_AT)
     facts = replace(facts, mappings=found.lines, notes=tuple(notes))
     return with_copies(facts, pairs, linked, problem, files)
 

@@ -24,6 +24,8 @@ HAL = "libhalhip.so"
 #: Bytes searched of one file, of all together, and seconds: a framework has gigabytes.
 _MOST_OF_ONE, _MOST_OF_ALL, _SECONDS = 64 << 20, 256 << 20, 0.3
 _CHUNK = 1 << 18
+#: Possible openers told of one copy.
+_MOST_TOLD = 8
 
 
 class Names:
@@ -96,9 +98,8 @@ def possibilities(
             f"{hal.path}: XSched opens the runtime by a search of its own and does not look at what"
             " is loaded"
         )
-    found += [
-        f"{each.path}: it contains the name {copy.family}" for each in named_by if each is not hal
-    ]
+    others = [each for each in named_by if each is not hal][:_MOST_TOLD]
+    found += [f"{each.path}: it contains the name {copy.family}" for each in others]
     if python:
         found.append("Python code (ctypes): that leaves no trace in the memory map")
     if not whole:
