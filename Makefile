@@ -35,7 +35,7 @@ format: .venv/.dev ## let ruff write the code its way
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-docs: native ## write docs/patterns.md and docs/fixes.md from the catalogues
+docs: native ## write the pages of docs that come from the catalogues
 	@$(BIN)/python docs/generate.py $(ARGS)
 
 bench: native runtimes ## run the benchmarks

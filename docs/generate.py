@@ -10,10 +10,16 @@ import re
 import sys
 from pathlib import Path
 
-from xdiag.render import catalogue
+from xdiag.doctor import examination
+from xdiag.doctor.catalogue import CHECKS
+from xdiag.render import catalogue, doctor
 
 HERE = Path(__file__).resolve().parent
-PAGES = {"patterns.md": catalogue.patterns_page, "fixes.md": catalogue.fixes_page}
+PAGES = {
+    "patterns.md": catalogue.patterns_page,
+    "fixes.md": catalogue.fixes_page,
+    "checks.md": lambda: doctor.checks_page(examination.catalogue(CHECKS)),
+}
 
 
 #: What the picture in README shows, and how wide it is.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from doctor.scenes import Image, bare_image
 from support import build_fake, paths_beside
 
 from xdiag.engine.messages import Paths
@@ -73,3 +75,18 @@ def real_paths(real_target: Target) -> Paths:
     from xdiag.runtimes.copies import copies
 
     return copies(real_target)
+
+
+@pytest.fixture(scope="session")
+def _bare_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bare-image")
+    bare_image(folder)
+    return folder
+
+
+@pytest.fixture
+def image(_bare_image: Path, tmp_path: Path) -> Image:
+    """An unpacked image with a Python and nothing else, one for each test."""
+    folder = tmp_path / "image"
+    shutil.copytree(_bare_image, folder, symlinks=True)
+    return Image(folder)

@@ -18,6 +18,8 @@ from xdiag.errors import COULD_NOT_RUN, INTERRUPTED, NOTHING_WRONG, XdiagError, 
 COMMANDS = {
     "probe": ("xdiag.cli.probe", "Run one pattern and show every step."),
     "matrix": ("xdiag.cli.matrix", "Run patterns x fixes and print the compatibility matrix."),
+    "doctor": ("xdiag.cli.doctor", "Tell whether a program has, or will have, two runtimes."),
+    "inspect": ("xdiag.cli.inspect", "Show which runtimes a process has loaded, and who did it."),
     "patterns": ("xdiag.cli.patterns", "List the patterns, or show one."),
     "fixes": ("xdiag.cli.fixes", "List the fixes, or show one."),
     "runtimes": ("xdiag.cli.runtimes", "List the runtimes found here, or add one."),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
+from xdiag import cli
 from xdiag.cli import output
 from xdiag.errors import FAULT_FOUND, NOTHING_WRONG, CannotRun, Usage
 
@@ -143,18 +145,27 @@ def _watch(pid: int, seconds: float, *, as_json: bool) -> int:
     two = False
     with Proc(pid) as process:
         for change in watch(process, seconds):
-            second = _has_two(change.loaded) and bool(change.appeared)
-            inspection = _inspection_of(process) if second else None
+            second = bool(change.appeared) and _has_two(change.loaded)
             two = two or second
-            # Flushed by click: whoever reads the pipe wants to know now.
-            if as_json:
-                click.echo(_document(pid, change, inspection), nl=False)
-            else:
-                for line in _lines(change):
-                    click.echo(line)
-                if inspection is not None:
-                    output.show(partial(_show_faults, inspection), None)
+            inspection = _inspection_of(process) if second else None
+            try:
+                _tell(pid, change, inspection, as_json=as_json)
+            except BrokenPipeError:  # nobody reads on: click would exit with 1, which means a fault
+                cli._discard_output()
+                break
     return FAULT_FOUND if two else NOTHING_WRONG
+
+
+def _tell(pid: int, change: Change, inspection: Inspection | None, *, as_json: bool) -> None:
+    """Print a change; click.echo flushes, and whoever reads a pipe wants to know now."""
+    if as_json:
+        click.echo(_document(pid, change, inspection), nl=False)
+        return
+    for line in _lines(change):
+        click.echo(line)
+    if inspection is not None:
+        output.show(partial(_show_faults, inspection), None)
+        sys.stdout.flush()
 
 
 def _has_two(loaded: tuple[LoadedObject, ...]) -> bool:

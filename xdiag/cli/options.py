@@ -12,9 +12,10 @@ from xdiag.errors import Usage, near_matches
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from xdiag.doctor.check import Check
     from xdiag.model import Consumer, Fix, Pattern, Target
 
-    Entry = TypeVar("Entry", Pattern, Fix, Consumer)
+    Entry = TypeVar("Entry", Pattern, Fix, Consumer, Check)
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -117,4 +118,6 @@ def pick(entries: Iterable[Entry], globs: Sequence[str], kind: str) -> list[Entr
 
 
 def _listing(plural: str, ids: list[str]) -> str:
-    return f"known: {', '.join(ids)}" if len(ids) < 4 else f"xdiag {plural} lists them"
+    if len(ids) < 4:
+        return f"known: {', '.join(ids)}"
+    return f"xdiag {'doctor --list-checks' if plural == 'checks' else plural} lists them"

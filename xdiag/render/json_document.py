@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 
 def render(report: Report) -> str:
     """The whole report, indented."""
+    return record(report)
+
+
+def record(data: Any, *, indent: int = 2) -> str:
+    """Records, or plain data with records in it, as JSON; on one line with ``indent`` 0."""
     try:
-        written = msgspec.json.encode(report)
+        written = msgspec.json.encode(data)
     except UnicodeEncodeError:
         # A file name that is not UTF-8 is a string with surrogates, which JSON has no way to say.
-        written = msgspec.json.encode(_sayable(msgspec.to_builtins(report)))
-    return msgspec.json.format(written, indent=2).decode() + "\n"
+        written = msgspec.json.encode(_sayable(msgspec.to_builtins(data)))
+    return (msgspec.json.format(written, indent=indent) if indent else written).decode() + "\n"
 
 
 def document(data: dict[str, Any]) -> str:

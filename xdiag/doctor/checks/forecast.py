@@ -1,0 +1,204 @@
+"""Checks of what will be opened: by the program, torch, XSched and others; and do they agree."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from xdiag.discover import xsched
+from xdiag.doctor import forecast as telling
+from xdiag.doctor.check import Check
+from xdiag.doctor.checks.runtimes import RUNTIME
+from xdiag.findings import failed, passed, skipped, warned
+from xdiag.loaded import FAMILIES
+from xdiag.loader import listing
+
+if TYPE_CHECKING:
+    from xdiag.discover.mentions import Mention
+    from xdiag.doctor.forecast import Opening, Party
+    from xdiag.doctor.patient import Patient
+    from xdiag.findings import Finding
+
+#: Below the runtime: two of them in a process are two drivers of one device.
+_BELOW = "libhsa-runtime64"
+
+
+def _program(patient: Patient) -> Finding:
+    party = patient.forecast.party(telling.PROGRAM)
+    if party is None:
+        return skipped("there is no program to foretell for: name one with --python, or a COMMAND")
+    if party.problems:
+        return failed("the program will not start", *party.problems)
+    if party.openings:
+        return passed("the program loads GPU libraries at its start", *_shown(party))
+    return passed("the program by itself loads no GPU library")
+
+
+def _torch(patient: Patient) -> Finding:
+    party = patient.forecast.party(telling.TORCH)
+    if party is None:
+        return skipped("torch is not installed for this Python")
+    return _of(party, "torch")
+
+
+def _xsched(patient: Patient) -> Finding:
+    party = patient.forecast.party(telling.XSCHED)
+    if party is None:
+        return skipped("XSched is not here (set XSCHED_ROOT to its prefix if it is in an unusual"
+                       " place)")  # fmt: skip
+    return _of(party, "XSched")
+
+
+def _others(patient: Patient) -> Finding:
+    parties = [party for party in patient.forecast.parties if not party.certain]
+    if patient.python is None:
+        return skipped("there is no Python here")
+    mentioned = [
+        _mention(each) for each in patient.mentions.found if each.package != telling.OURSELVES
+    ]
+    if not parties:
+        return passed("no other package of this Python opens a HIP runtime for itself", *mentioned,
+                      *patient.mentions.skipped)  # fmt: skip
+    names = ", ".join(party.name.removeprefix("the package ") for party in parties)
+    shown = [line for party in parties for line in _shown(party)]
+    return passed(f"other packages may open a HIP runtime for themselves: {names}", *shown,
+                  *mentioned)  # fmt: skip
+
+
+def _agreement(patient: Patient) -> Finding:
+    told = patient.forecast
+    if not told.parties:
+        return skipped("there is no program to foretell for: name one with --python, or a COMMAND")
+    sure = told.copies(RUNTIME, certain=True)
+    every = told.copies(RUNTIME)
+    evidence = [line for copy in every.values() for line in _copy(copy)]
+    unclear = [problem for party in told.parties for problem in party.problems]
+    if len(sure) > 1:
+        return failed(
+            f"this program will have {len(sure)} HIP runtimes: a stream made through one is not"
+            " known to the other",
+            *evidence,
+            _consequence(sure),
+            *unclear,
+            remedy=_remedies(patient, sure),
+        )
+    if len(every) > 1:
+        return warned(
+            "this program may have two HIP runtimes, if a package opens one as its source allows",
+            *evidence,
+            *unclear,
+            remedy=_remedies(patient, every),
+        )
+    if unclear:
+        return warned("what will be opened could not be followed to the end", *evidence, *unclear)
+    below = told.copies(_BELOW)
+    if len(below) > 1:
+        lines = [line for copy in below.values() for line in _copy(copy)]
+        return warned(f"this program will have two HSA runtimes. {FAMILIES[_BELOW]}", *lines)
+    if not every:
+        return passed("nothing here will open a HIP runtime")
+    return passed("all who open a HIP runtime will have the same copy", *evidence)
+
+
+def _consequence(copies: dict[tuple[int, int], list[Opening]]) -> str:
+    majors = {opening.soname.rpartition(".so.")[2] for copy in copies.values() for opening in copy}
+    if majors & {"7"}:
+        return (
+            "on HIP 7 most calls do not check the handle: expect no error 709 but silently"
+            " unordered work, or a crash"
+        )
+    return 'on HIP up to 6.4: error 709, "context is destroyed", at the first call with the handle'
+
+
+def _remedies(patient: Patient, copies: dict[tuple[int, int], list[Opening]]) -> tuple[str, ...]:
+    """What makes one copy of them, each foretold again before it is named."""
+    first, *others = copies.values()
+    keep = first[0].path
+    parties = {opening.party for copy in others for opening in copy}
+    tried = []
+    if telling.XSCHED in parties:
+        tried.append((f"export {xsched.HIP_LIB}={keep}", {xsched.HIP_LIB: keep}))
+    if any("triton" in party for party in parties):
+        tried.append((f"export TRITON_LIBHIP_PATH={keep}", {"TRITON_LIBHIP_PATH": keep}))
+    remedies = []
+    for text, change in tried:
+        after = telling.forecast(patient, {**patient.environ, **change})
+        now = len(after.copies(RUNTIME, certain=True))
+        remedies.append(f"{text}   (foretold again with it: {now} HIP runtime{'s' * (now != 1)})")
+    if not remedies:
+        remedies.append(f"make {' and '.join(sorted(parties))} open {keep}")
+    remedies.append("to see what comes of it: xdiag probe --pattern second-runtime")
+    return tuple(remedies)
+
+
+def _loader(patient: Patient) -> Finding:
+    """The simulation against the machine's own loader, on the program that is foretold."""
+    told = patient.forecast
+    party = told.party(telling.PROGRAM)
+    if party is None or party.problems:
+        return skipped("there is no program to compare with")
+    if not told.loader:
+        return skipped("the program is statically linked: no loader is asked")
+    interpreter = patient.interpreter
+    program = interpreter.path if interpreter is not None else patient.program
+    simulated = told.started
+    listed = listing.listed(told.loader, program, patient.environ, patient.cwd)
+    if listed != simulated:
+        return failed(
+            "the simulated loader and this machine's own do not agree: do not rely on the forecast",
+            *(f"simulated: {path}" for path in simulated if path not in listed),
+            *(f"real: {path}" for path in listed if path not in simulated),
+            remedy=("please report this, with what xdiag doctor --json prints",),
+        )
+    return passed(
+        f"this machine's own loader opens the same {len(listed)} files for {program}",
+        f"{told.loader} --list {program}",
+    )
+
+
+def _mention(mention: Mention) -> str:
+    line = f", line {mention.line}" if mention.line else ""
+    how = f" in {mention.expression}" if mention.expression else ""
+    verb = "needs" if mention.kind == "needs" else "names"
+    return f"{mention.path}{line} {verb} {mention.name}{how}"
+
+
+def _of(party: Party, name: str) -> Finding:
+    runtimes = [opening for opening in party.openings if opening.family == RUNTIME]
+    if runtimes:
+        problems = party.problems
+        report = warned if problems else passed
+        return report(f"{name} will use {runtimes[-1].path}", *_shown(party), *problems)
+    if party.problems:
+        return warned(f"what {name} will open cannot be told", *_shown(party), *party.problems)
+    return passed(f"{name} will open no HIP runtime", *_shown(party))
+
+
+def _shown(party: Party) -> list[str]:
+    return [_line(opening) for opening in party.openings]
+
+
+def _copy(openings: list[Opening]) -> list[str]:
+    first = openings[0]
+    lines = [f"{first.path} (device {first.device:#x} inode {first.inode})"]
+    return lines + [f"  for {opening.party}: {_line(opening)}" for opening in openings]
+
+
+def _line(opening: Opening) -> str:
+    asks = os.path.basename(opening.requester) or opening.requester or "the program"
+    return f"{asks} asks for {opening.name}: {opening.path} ({opening.rule})"
+
+
+CHECKS = (
+    Check("forecast.program", "what the program loads at its start", _program, severity="fault"),
+    Check("forecast.torch", "the runtime that torch will use", _torch, severity="risk",
+          requires=("python.interpreter", "forecast.program")),
+    Check("forecast.xsched", "the runtime that XSched will open", _xsched, severity="risk",
+          requires=("forecast.program",)),
+    Check("forecast.others", "other packages that open a runtime", _others, severity="risk",
+          requires=("python.interpreter", "forecast.program")),
+    Check("forecast.agreement", "whether all of them have the same copy", _agreement,
+          severity="fault", requires=("forecast.program",)),
+    Check("forecast.loader", "the simulated loader against this machine's own", _loader,
+          probe="process", severity="fault", requires=("forecast.program",)),
+)  # fmt: skip

@@ -1,0 +1,139 @@
+"""Checks of XSched: is it whole, does its binding pass the handle, which runtime will it open."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from xdiag.discover import xsched
+from xdiag.doctor.check import Check
+from xdiag.findings import failed, passed, skipped, warned
+
+if TYPE_CHECKING:
+    from xdiag.discover.xsched import Binding
+    from xdiag.doctor.patient import Patient
+    from xdiag.findings import Finding
+
+_ABSENT = "XSched is not here (set XSCHED_ROOT to its prefix if it is in an unusual place)"
+
+
+def _libraries(patient: Patient) -> Finding:
+    found = patient.xsched.installations
+    if not patient.xsched.present:
+        return skipped(_ABSENT)
+    evidence = [f"{each.folder}: {', '.join(each.libraries)}" for each in found]
+    problems = [problem for each in found for problem in each.problems]
+    if not found:
+        return warned(
+            "a Python binding of XSched is there, its libraries are not",
+            *(binding.path for binding in patient.xsched.bindings),
+            remedy=("set XSCHED_ROOT to XSched's prefix, and LD_LIBRARY_PATH to its lib",),
+        )
+    if problems:
+        return failed("a library of XSched cannot be loaded here", *evidence, *problems)
+    if sum(xsched.HAL in each.libraries for each in found) > 1:
+        return warned("XSched is here more than once", *evidence)
+    return passed("XSched's libraries are here", *evidence)
+
+
+def _shim(patient: Patient) -> Finding:
+    links = [(each, link) for each in patient.xsched.installations for link in each.shim_links]
+    if not links:
+        return skipped("no link of XSched's shim stands in for the runtime")
+    evidence = [f"{link} -> {xsched.SHIM}" for _, link in links]
+    folders = _entries(patient.environ.get("LD_LIBRARY_PATH", ""))
+    on_path = [each.folder for each, _ in links if each.folder in folders]
+    preloaded = xsched.SHIM in patient.environ.get("LD_PRELOAD", "")
+    if on_path and not preloaded:
+        return warned(
+            "LD_LIBRARY_PATH puts XSched's shim before the runtime, for some requests only",
+            *evidence,
+            "caught: programs that need libamdhip64.so or .so.1 and have no RPATH",
+            "not caught: a need for libamdhip64.so.5 or later, and the libraries of a framework"
+            " wheel, whose RPATH comes first",
+            remedy=(f"export LD_PRELOAD={on_path[0]}/{xsched.SHIM} catches both",),
+        )
+    way = "LD_PRELOAD loads it" if preloaded else "nothing puts it before the runtime"
+    return passed(f"XSched's shim is installed; {way}", *evidence)
+
+
+def _binding(patient: Patient) -> Finding:
+    found = patient.xsched.bindings
+    if not found:
+        return skipped("no Python binding of XSched is on the search path")
+    narrow = [each for each in found if each.call_line and not each.full_width]
+    evidence = [_told(each) for each in found]
+    unread = [each for each in found if each.problem]
+    if narrow:
+        where = narrow[0]
+        return failed(
+            "a binding of XSched passes a stream's handle cut to 32 bits",
+            *evidence,
+            "ctypes passes a Python int as a C int where no argument type is declared: the handle"
+            " 0x7f1287650010 arrives as 0xffffffff87650010, which no runtime knows (709)",
+            remedy=(
+                "pass ctypes.c_void_p(handle) instead of the int",
+                f"or add to {where.path}: "
+                "<library>.HipQueueCreate.argtypes ="
+                " [ctypes.POINTER(ctypes.c_uint64), ctypes.c_void_p]",
+                "or use the binding of June 2026 or later (xsched.hip)",
+                "to see it: xdiag probe --pattern truncated-handle --consumer replay",
+            ),
+        )
+    if unread:
+        return warned("a binding of XSched cannot be read", *evidence)
+    return passed("XSched's binding passes a handle whole", *evidence)
+
+
+def _runtime(patient: Patient) -> Finding:
+    if not patient.xsched.present:
+        return skipped(_ABSENT)
+    choice = patient.xsched.choice
+    evidence = (choice.rule, *filter(None, [choice.ignored]))
+    if not choice.path:
+        return failed(
+            "XSched will find no HIP runtime, and end the process",
+            *evidence,
+            remedy=(f"export {xsched.HIP_LIB}=<path of the runtime that the program loads>",),
+        )
+    if choice.ignored:
+        return failed(
+            f"{xsched.HIP_LIB} names no file; XSched will open {choice.path} instead",
+            *evidence,
+            remedy=(f"export {xsched.HIP_LIB}=<absolute path of a file that exists>",),
+        )
+    if "/" not in choice.path:
+        return warned(
+            f"{xsched.HIP_LIB} is a bare name: seen in the working directory, opened elsewhere",
+            *evidence,
+            "the file's existence is looked up in the working directory, dlopen then searches the"
+            " loader's directories for the name",
+            remedy=(f"export {xsched.HIP_LIB}=<absolute path>",),
+        )
+    return passed(f"XSched will open {choice.path}", *evidence)
+
+
+def _told(binding: Binding) -> str:
+    if binding.problem:
+        return f"{binding.path}: {binding.problem}"
+    text = f"{binding.path} ({binding.kind} binding)"
+    if not binding.call_line:
+        return f"{text}: does not call HipQueueCreate"
+    declared = f"argtypes = {binding.argtypes} (line {binding.argtypes_line})"
+    types = declared if binding.argtypes_line else "no argtypes"
+    opens = binding.opens or "a library"
+    return f"{text}: calls HipQueueCreate of {opens}, line {binding.call_line}; {types}"
+
+
+def _entries(path: str) -> list[str]:
+    return [os.path.normpath(each) for each in path.replace(";", ":").split(":") if each]
+
+
+CHECKS = (
+    Check("xsched.libraries", "XSched's libraries", _libraries, severity="fault"),
+    Check("xsched.shim", "what XSched's shim stands in for", _shim, severity="risk"),
+    Check("xsched.binding", "whether the Python binding passes handles whole", _binding,
+          severity="fault"),
+    Check("xsched.runtime", "which runtime XSched's own search finds", _runtime,
+          severity="fault"),
+)  # fmt: skip

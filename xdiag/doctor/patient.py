@@ -1,0 +1,145 @@
+"""Who is examined: a file tree, an environment, an interpreter, a command; facts on demand.
+
+A fact is looked up when a check first asks for it, and once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from xdiag.discover import (
+    devices,
+    distributions,
+    libraries,
+    mentions,
+    owners,
+    python_environment,
+    rocm,
+    torch,
+    tree,
+    xsched,
+)
+from xdiag.loader import cache
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xdiag.discover.devices import Devices
+    from xdiag.discover.distributions import Distributions
+    from xdiag.discover.libraries import Libraries
+    from xdiag.discover.mentions import Mentions
+    from xdiag.discover.python_environment import PythonEnvironment
+    from xdiag.discover.rocm import Wheel
+    from xdiag.discover.root import Root
+    from xdiag.discover.torch import Torch
+    from xdiag.discover.tree import Tree
+    from xdiag.discover.xsched import XSched
+    from xdiag.doctor.forecast import Forecast
+    from xdiag.doctor.interpreter import Interpreter
+
+
+@dataclass
+class Patient:
+    """What ``doctor`` looks at.  Paths are as seen from inside ``root``."""
+
+    root: Root
+    environ: Mapping[str, str]
+    #: None where there is no Python.
+    interpreter: Interpreter | None = None
+    #: Why there is none, if one was looked for and cannot be used.
+    no_interpreter: str = ""
+    #: The program of a command about to be started; empty without one.
+    program: str = ""
+    command: tuple[str, ...] = ()
+    cwd: str = "/"
+    #: Whether a check's own bug is raised instead of told.
+    debug: bool = False
+
+    @cached_property
+    def python(self) -> PythonEnvironment | None:
+        """The interpreter's environment; None without an interpreter.
+
+        Raises XdiagError where it cannot be made out.
+        """
+        if self.interpreter is None:
+            return None
+        return python_environment.find(self.interpreter.path, self.root, self.environ, self.cwd)
+
+    @property
+    def site_dirs(self) -> tuple[str, ...]:
+        """Directories with installed packages; none without a Python."""
+        return self.python.site_dirs if self.python is not None else ()
+
+    @property
+    def search_path(self) -> tuple[str, ...]:
+        """Directories that a script here would import from; only its own without a Python."""
+        return (self.cwd, *(self.python.search_path if self.python is not None else ()))
+
+    @cached_property
+    def distributions(self) -> Distributions:
+        """What pip and its like have installed for this Python."""
+        return distributions.find(self.site_dirs, self.root)
+
+    @cached_property
+    def torch(self) -> Torch | None:
+        """The PyTorch that is imported here; None where there is none."""
+        found = torch.find(self.python, self.root) if self.python is not None else ()
+        return found[0] if found else None
+
+    @cached_property
+    def rocm_wheels(self) -> tuple[Wheel, ...]:
+        """AMD's Python packages of ROCm."""
+        return rocm.wheels(self.site_dirs, self.distributions, self.root)
+
+    @cached_property
+    def tree(self) -> Tree:
+        """All directories of the Python's packages, listed once for all who look through them."""
+        return tree.walk(self.site_dirs, self.root)
+
+    @cached_property
+    def libraries(self) -> Libraries:
+        """GPU libraries on disk: torch's, ROCm's, other packages', the dynamic loader's."""
+        places = (
+            *libraries.in_torch([self.torch] if self.torch is not None else []),
+            *libraries.in_rocm(rocm.installations(self.root, self.environ), self.rocm_wheels),
+            *libraries.in_packages(self.tree),
+            libraries.in_system(self.environ, self.loader_cache),
+        )
+        return libraries.find(self.root, places)
+
+    @cached_property
+    def loader_cache(self) -> tuple[str, ...]:
+        """Paths that the dynamic loader's cache lists."""
+        return cache.paths(self.root)
+
+    @cached_property
+    def mentions(self) -> Mentions:
+        """Packages that need or open a runtime for themselves."""
+        return mentions.find(self.tree, self.root)
+
+    @cached_property
+    def owners(self) -> Mapping[str, str]:
+        """Path of each GPU library on disk -> the package that it belongs to."""
+        paths = [each.real_path for each in self.libraries.files]
+        prefix = self.python.prefix if self.python is not None else ""
+        return owners.owners(paths, self.root, self.distributions.found, prefix)
+
+    @cached_property
+    def forecast(self) -> Forecast:
+        """Which file each party of the program will open."""
+        # It is told from facts of this patient.
+        from xdiag.doctor.forecast import forecast
+
+        return forecast(self)
+
+    @cached_property
+    def devices(self) -> Devices:
+        """AMD's GPUs as the file tree shows them."""
+        return devices.find(self.root)
+
+    @cached_property
+    def xsched(self) -> XSched:
+        """XSched, with the bindings that this Python would import."""
+        return xsched.find(self.root, self.environ, self.search_path, self.cwd)
