@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from runtimes.conftest import in_fork
 
-from process.conftest import Opener
+from process.conftest import Opener, needs_root
 from xdiag.process import watch
 from xdiag.process.every import look_at_every
 from xdiag.process.proc import Proc
@@ -109,3 +110,14 @@ def test_every_process(start: Start, runtime: Runtime) -> None:
     assert by_pid[one.pid] == [a] and by_pid[two.pid] == [a, b]
     assert none.pid not in by_pid and os.getpid() not in by_pid
     assert found.looked_at >= 3
+
+
+@needs_root
+def test_every_process_that_another_user_may_read(start: Start, runtime: Runtime) -> None:
+    opener = start(f"open {runtime('a/libamdhip64.so.6')}")
+
+    def found() -> tuple[bool, bool]:
+        every = look_at_every()
+        return opener.pid in {facts.pid for facts in every.processes}, every.refused > 0
+
+    assert in_fork(found, user=65534) == (0, "(False, True)")
