@@ -95,9 +95,7 @@ class XSched(Record, frozen=True):
 def find(
     root: Root, environ: Mapping[str, str], search_path: Sequence[str], cwd: str = "/"
 ) -> XSched:
-    """XSched in the usual places and where the environment points, and its bindings on Python's
-    search path.
-    """
+    """XSched where it usually is and the environment points, and Python's bindings of it."""
     found = bindings(search_path, root)
     beside = [os.path.join(folder, "lib") for each in found for folder in _prefixes(each)]
     return XSched(
@@ -112,8 +110,10 @@ def _prefixes(binding: Binding) -> Iterable[str]:
     up = os.path.dirname(binding.path)
     for _ in range(4):
         if os.path.basename(up) in ("python", "include"):
-            yield os.path.dirname(os.path.dirname(up)) if up.endswith("python") else (
-                os.path.dirname(up)
+            yield (
+                os.path.dirname(os.path.dirname(up))
+                if up.endswith("python")
+                else (os.path.dirname(up))
             )
         up = os.path.dirname(up)
 
@@ -127,7 +127,7 @@ def installations(
     """
     prefixes = [environ.get("XSCHED_ROOT", ""), *_PREFIXES]
     folders = [os.path.join(prefix, "lib") for prefix in prefixes if prefix]
-    folders += [each for each in environ.get("LD_LIBRARY_PATH", "").replace(";", ":").split(":")]
+    folders += environ.get("LD_LIBRARY_PATH", "").replace(";", ":").split(":")
     found: dict[str, Installation] = {}
     for folder in dict.fromkeys([*folders, *also]):
         if not os.path.isabs(folder):
@@ -180,17 +180,18 @@ def read_binding(path: str, kind: Literal["current", "old"], root: Root) -> Bind
             if node.func.attr == _CALL and not call:
                 call = node.lineno
             first = node.args[0] if node.args else None
-            names_a_library = isinstance(first, ast.Constant) and isinstance(first.value, str)
-            if node.func.attr in ("LoadLibrary", "CDLL", "PyDLL") and names_a_library:
-                opens = opens or first.value  # type: ignore[union-attr, assignment]
+            if (
+                node.func.attr in ("LoadLibrary", "CDLL", "PyDLL")
+                and isinstance(first, ast.Constant)
+                and isinstance(first.value, str)
+            ):
+                opens = opens or first.value
         elif isinstance(node, ast.Assign) and any(map(_is_argtypes, node.targets)):
             declared = node
     if declared is None:
         return Binding(path, kind, opens, call)
-    types = ast.unparse(declared.value)
-    return Binding(
-        path, kind, opens, call, declared.lineno, types, full_width=_full_width(declared.value, tree)
-    )
+    types, wide = ast.unparse(declared.value), _full_width(declared.value, tree)
+    return Binding(path, kind, opens, call, declared.lineno, types, wide)
 
 
 def chosen_runtime(root: Root, environ: Mapping[str, str], cwd: str = "/") -> Choice:
@@ -225,11 +226,15 @@ def _shim_links(folder: str, names: list[str], root: Root) -> Iterable[str]:
 
 
 def _problems(folder: str, libraries: Iterable[str], root: Root) -> Iterable[str]:
-    for name in libraries:
-        try:
-            elf.read(os.path.join(folder, name), root)
-        except elf.BadElf as error:
-            yield str(error)
+    return filter(None, (_problem(os.path.join(folder, name), root) for name in libraries))
+
+
+def _problem(path: str, root: Root) -> str:
+    try:
+        elf.read(path, root)
+    except elf.BadElf as error:
+        return str(error)
+    return ""
 
 
 def _is_argtypes(target: ast.expr) -> bool:
