@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 #: Lines of a module, as modules go: names, strings, comments.
@@ -15,11 +16,14 @@ def grow(
     modules: int = 45,
     library: Path | None = None,
     libraries: int = 3,
+    *,
+    link: bool = False,
 ) -> int:
     """Fill a site directory; returns the number of files.
 
     Each package has modules of 2 to 30 KB in nested directories, data, a RECORD, and in each third
-    package copies of ``library`` under other names.
+    package copies of ``library`` under other names.  With ``link`` the files of all packages are
+    hard links to those of the first, which are made in no time.
     """
     texts = [
         "".join((_LINE + _BODY).format(number=number) for number in range(20 * (size + 1)))
@@ -35,8 +39,16 @@ def grow(
         for number in range(modules):
             folder = f"{name}/part_{number // 10}" if number >= 10 else name
             (site / folder).mkdir(parents=True, exist_ok=True)
-            (site / folder / f"module_{number}.py").write_text(texts[(package + number) % 10])
-            (site / folder / f"data_{number}.json").write_text("{}")
+            for file, text in (
+                (f"module_{number}.py", texts[(package + number) % 10]),
+                (f"data_{number}.json", "{}"),
+            ):
+                if link and package:
+                    os.link(
+                        site / folder.replace(name, "package_0", 1) / file, site / folder / file
+                    )
+                else:
+                    (site / folder / file).write_text(text)
             listed += [f"{folder}/module_{number}.py", f"{folder}/data_{number}.json"]
         (site / name / "__init__.py").write_text("")
         if content and package % 3 == 0:

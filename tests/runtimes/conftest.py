@@ -80,7 +80,7 @@ def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(rocm, "_USUAL", str(tmp_path / "opt" / "rocm"))
     monkeypatch.setattr(libraries, "usual_folders", tuple)
-    monkeypatch.setattr(find, "_loader_cache", list)
+    monkeypatch.setattr(find, "_loader_cache", lambda: str(tmp_path / "no-cache"))
     show_python(monkeypatch)
     return tmp_path / "cache" / "xdiag"
 

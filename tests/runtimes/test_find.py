@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -117,29 +120,44 @@ def test_a_broken_runtime_is_listed_with_its_problem_and_never_used(
     assert found.usable() == ()
 
 
-def test_the_loader_cache_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "ldconfig"
-    program.write_text(
-        "#!/bin/sh\n"
-        "echo '2 libs found in cache'\n"
-        "printf '\\tlibamdhip64.so.6 (libc6,x86-64) => /a b/libamdhip64.so.6\\n'\n"
-        "printf '\\tlibm.so.6 (libc6,x86-64, OS ABI: Linux 3.2.0) => /lib/libm.so.6\\n'\n"
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert find._loader_cache()[0] == ("libamdhip64.so.6", "/a b/libamdhip64.so.6")
-    assert find.loader_finds("libm.so.6") == "/lib/libm.so.6"
-    assert find.loader_finds("libn.so.6") == ""
+@pytest.fixture
+def loader_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the loader's cache be one that ldconfig makes of some directories."""
+
+    def make(*folders: Path) -> None:
+        built = tmp_path / "ld.so.cache"
+        config = tmp_path / "ld.so.conf"
+        config.write_text("".join(f"{folder}\n" for folder in folders))
+        program = shutil.which("ldconfig", path=f"{os.environ.get('PATH')}:/usr/sbin:/sbin")
+        if program is None:
+            pytest.skip("no ldconfig here")
+        subprocess.run([program, "-X", "-f", config, "-C", built], check=True)
+        monkeypatch.setattr(find, "_loader_cache", lambda: str(built))
+
+    return make
+
+
+def test_the_loader_cache_is_read(
+    empty_machine: Path, tmp_path: Path, loader_cache: Callable[..., None]
+) -> None:
+    library = compile_library(tmp_path / "a b" / "libamdhip64.so.6", SOURCE)
+    loader_cache(library.parent)
+    assert [each.path for each in find.find().candidates] == [str(library)]
+    assert find.loader_finds("libamdhip64.so.6") == str(library)
+    assert find.loader_finds("libamdhip64.so.5") == ""
 
 
 def test_the_usual_directories_are_looked_at_with_and_without_a_cache(
-    empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_machine: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    loader_cache: Callable[..., None],
 ) -> None:
     library = compile_library(tmp_path / "libamdhip64.so.6", SOURCE)
     other = compile_library(tmp_path / "elsewhere" / "libamdhip64.so.5", SOURCE)
     monkeypatch.setattr(libraries, "usual_folders", lambda: (str(tmp_path),))
     assert [each.path for each in find.find().candidates] == [str(library)]
-    monkeypatch.setattr(find, "_loader_cache", lambda: [(other.name, str(other))])
+    loader_cache(other.parent)
     assert {each.path for each in find.find().candidates} == {str(library), str(other)}
 
 

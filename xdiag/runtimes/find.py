@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import subprocess
 
 from xdiag import platforms
 from xdiag.discover import libraries, python_environment, rocm, torch
@@ -13,14 +10,11 @@ from xdiag.discover.distributions import Distributions
 from xdiag.discover.libraries import LibraryFile, Place
 from xdiag.discover.root import Root
 from xdiag.errors import XdiagError
+from xdiag.loader import cache
+from xdiag.loader.cpu import this_cpu
 from xdiag.model import Record
 from xdiag.runtimes import entries
 from xdiag.runtimes.runtime_file import read_runtime
-
-#: Where ``ldconfig`` is, for users whose PATH does not say.
-_ADMIN_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
-#: A line of `ldconfig -p`: "\tlibm.so.6 (libc6,x86-64) => /lib/x86_64-linux-gnu/libm.so.6".
-_LDCONFIG_LINE = re.compile(r"\s+(\S+) \([^)]*\) => (/.*)")
 
 #: One runtime on disk, to be chosen or not.
 Candidate = LibraryFile
@@ -46,11 +40,10 @@ def find(platform: str = "hip") -> Found:
     root = Root()
     python = _python()
     wheels = rocm.wheels(python.search_path, Distributions(()), root)
-    cached = [path for _, path in _loader_cache()]
     places = [
         *libraries.in_torch(torch.find(python, root)),
         *libraries.in_rocm(rocm.installations(root, os.environ), wheels),
-        libraries.in_system(os.environ, cached),
+        libraries.in_system(os.environ, cache.paths(root, _loader_cache())),
         Place("cache", "xdiag's cache"),
         *map(_in_cache, entries.every()),
     ]
@@ -78,7 +71,12 @@ def from_option(path: str, platform: str = "hip") -> Candidate:
 
 def loader_finds(name: str) -> str:
     """Where the dynamic loader's cache has the library called ``name``; empty if nowhere."""
-    return next((path for known, path in _loader_cache() if known == name), "")
+    try:
+        release = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()[-1]
+        major, minor = map(int, release.split(".")[:2])
+    except (ValueError, IndexError):  # not glibc: such a loader has no cache
+        return ""
+    return cache.read(Root(), _loader_cache()).lookup(name, this_cpu(), (major, minor))
 
 
 def _python() -> python_environment.PythonEnvironment:
@@ -96,17 +94,5 @@ def _package(entry: entries.Entry) -> str:
     return f"{entry.package} {entry.version}"
 
 
-def _loader_cache() -> list[tuple[str, str]]:
-    """(name, path) of what `ldconfig -p` lists; empty where it cannot be asked."""
-    program = shutil.which("ldconfig") or shutil.which("ldconfig", path=_ADMIN_PATH)
-    if program is None:
-        return []
-    try:
-        done = subprocess.run(
-            [program, "-p"], capture_output=True, timeout=20, check=True, errors="surrogateescape",
-            env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return []
-    matches = (_LDCONFIG_LINE.fullmatch(line) for line in done.stdout.splitlines())
-    return [(match[1], match[2]) for match in matches if match]
+def _loader_cache() -> str:
+    return cache.PATH
