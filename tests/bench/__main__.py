@@ -11,7 +11,17 @@ from tabulate import tabulate
 from xdiag.runtimes.choose import choose
 from xdiag.runtimes.host import host
 
-BENCHMARKS = ("cell_cost", "startup", "matrix_time", "many_cells")
+BENCHMARKS = (
+    "cell_cost",
+    "startup",
+    "matrix_time",
+    "many_cells",
+    "loaded_check",
+    "discover_cost",
+    "loader_simulation",
+    "doctor_cost",
+    "inspect_cost",
+)
 
 
 def main() -> int:
