@@ -16,7 +16,6 @@ import signal
 import struct
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec.structs import replace
@@ -24,6 +23,7 @@ from msgspec.structs import replace
 from xdiag.discover import elf
 from xdiag.discover.root import Root
 from xdiag.errors import CannotRun, Usage
+from xdiag.model import Record
 from xdiag.process import image, link_map
 from xdiag.process.copies import MORE_THAN_LOOKED_AT, as_object, with_copies
 from xdiag.process.environment import relevant
@@ -56,8 +56,7 @@ class NoCore(Usage):
     """A path that leads to no core file."""
 
 
-@dataclass(frozen=True)
-class _Segment:
+class _Segment(Record, frozen=True):
     start: int
     size: int
     offset: int

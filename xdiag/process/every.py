@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdiag.model import Record
 from xdiag.process.errors import NothingToSee, Refused, Vanished
 from xdiag.process.look import loaded, look_at
 from xdiag.process.proc import Proc
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from xdiag.process.look import Known
 
 
-@dataclass(frozen=True)
-class Every:
+class Every(Record, frozen=True):
     """The processes with a runtime, and how many others there were."""
 
     processes: tuple[ProcessFacts, ...]

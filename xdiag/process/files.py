@@ -14,12 +14,12 @@ import mmap
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from xdiag.discover import elf
 from xdiag.discover.root import Root
 from xdiag.errors import CannotRun
+from xdiag.model import Record
 from xdiag.process import image
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 _PAGE = mmap.PAGESIZE
 
 
-@dataclass(frozen=True)
-class FileFacts:
+class FileFacts(Record, frozen=True):
     """One mapped file: where it is, what is at its path now, and what it says of itself."""
 
     path: str

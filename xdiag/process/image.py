@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdiag.model import Record
 from xdiag.process.memory import string
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ _MOST_HEADERS, _MOST_TAGS, _MOST_NEEDED, _MOST_NOTES = 256, 1 << 12, 4096, 16 <<
 _LONGEST_BUILD_ID = 64
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(Record, frozen=True):
     """What could be read."""
 
     #: Address of the dynamic section; 0 if there is none.

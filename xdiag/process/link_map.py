@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdiag.model import Record
 from xdiag.process.memory import string, words
 
 if TYPE_CHECKING:
@@ -30,16 +30,14 @@ _RT_CONSISTENT = 0
 _MOST_ENTRIES, _MOST_NAMESPACES, _MOST_TAGS, _MOST_HEADERS = 1 << 14, 64, 1 << 12, 1 << 10
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Record, frozen=True):
     """One object on the list: its name as the loader has it, and where its dynamic section is."""
 
     name: str
     dynamic: int
 
 
-@dataclass(frozen=True)
-class LinkMap:
+class LinkMap(Record, frozen=True):
     """The lists of all namespaces that the loader tells of, the program's first."""
 
     namespaces: tuple[tuple[Entry, ...], ...] = ()

@@ -7,9 +7,10 @@ mapped to be read, by a debugger or by a tool as this one, is not loaded.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from xdiag.model import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,8 +20,7 @@ _DELETED = b" (deleted)"
 _MOST_OF_A_FILE, _MOST_LOADS = 64, 4096
 
 
-@dataclass(frozen=True)
-class Mapping:
+class Mapping(Record, frozen=True):
     """One line of the map: a range of addresses that shows a part of a file."""
 
     start: int
@@ -30,8 +30,7 @@ class Mapping:
     writable: bool = False
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(Record, frozen=True):
     """One load of a file: the mappings that the loader made of it, at one base address."""
 
     device: int
@@ -68,14 +67,14 @@ class Load:
         return self.raw_path.endswith(_DELETED)
 
 
-@dataclass
 class Maps:
     """A memory map: how many lines it has, and the loads in it, by address."""
 
-    lines: int = 0
-    loads: list[Load] = field(default_factory=list)
-    #: There are more than are kept.
-    cut: bool = False
+    def __init__(self) -> None:
+        self.lines = 0
+        self.loads: list[Load] = []
+        #: Whether there are more than are kept.
+        self.cut = False
 
 
 def read(lines: Iterable[bytes]) -> Maps:
