@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runtimes.conftest import in_fork
+from runtimes.conftest import compile_library, in_fork
 
 from process.conftest import Opener, may, needs_mounts, needs_root
 from xdiag.errors import CannotRun
@@ -379,3 +380,50 @@ def test_it_ends_while_it_is_looked_at(start: Start, runtime: Runtime) -> None:
             process.read("maps")
     with pytest.raises((Vanished, NothingToSee)):
         look(opener.pid)
+
+
+def test_a_program_started_through_the_loader(
+    start: Start, runtime: Runtime, program: Path
+) -> None:
+    """The auxiliary vector describes the loader then, and the program has to be found."""
+    from xdiag.discover import elf
+    from xdiag.discover.root import Root
+
+    loader = elf.read(str(program), Root("/")).interpreter
+    a, b = runtime("b/libamdhip64.so.6"), runtime("a/libamdhip64.so.6")
+    facts = look(start(f"open {a}", f"open {b}", before=[loader]).pid)
+    assert [copy.object.path for copy in facts.copies] == [str(a), str(b)]
+    assert facts.link_map_problem == ""
+    assert facts.program == os.path.realpath(loader)
+
+
+def test_a_static_program_has_no_list(start: Start, tmp_path: Path) -> None:
+    source = tmp_path / "static.c"
+    source.write_text(
+        '#include <stdio.h>\nint main(void) { puts("done"); fflush(stdout); return getchar(); }'
+    )
+    static = tmp_path / "static"
+    built = subprocess.run(
+        ["cc", "-static", source, "-o", static], capture_output=True, check=False
+    )  # fmt: skip
+    if built.returncode:
+        pytest.skip("static programs cannot be built here")
+    facts = look(start(program=static).pid)
+    assert "the program has no link map" in facts.link_map_problem
+    assert facts.copies == ()
+
+
+def test_hundreds_of_libraries(start: Start, runtime: Runtime, tmp_path: Path) -> None:
+    """As many as a framework's process has; the one that opened the runtime is among them."""
+    plain = compile_library(tmp_path / "libplain.so", "int f(void) { return 1; }")
+    many = [Path(shutil.copy(plain, tmp_path / f"lib{number}.so")) for number in range(400)]
+    named = compile_library(tmp_path / "libnamed.so", 'const char *name = "libamdhip64.so";')
+    real = runtime("a/libamdhip64.so.6")
+    opener = start(*(f"open {each}" for each in (*many, named, real)))
+    begun = time.monotonic()
+    facts = look(opener.pid)
+    took = time.monotonic() - begun
+    assert len(facts.objects) > 400
+    (copy,) = facts.copies
+    assert copy.possible_openers == (f"{named}: it contains the name libamdhip64",)
+    assert took < 1

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from xdiag.process.memory import Memory
     from xdiag.process.proc import Proc
 
-_PAGE = mmap.PAGESIZE
-
 
 class FileFacts(Record, frozen=True):
     """One mapped file: where it is, what is at its path now, and what it says of itself."""
@@ -211,7 +209,7 @@ def numbers_as_mapped(fd: int) -> tuple[int, int] | None:
     except OSError:
         return None
     try:
-        with mmap.mmap(readable, _PAGE, access=mmap.ACCESS_COPY) as mapped:
+        with mmap.mmap(readable, 1, access=mmap.ACCESS_COPY) as mapped:
             return _numbers_at(_address_of(mapped))
     except (OSError, ValueError):  # an empty file, or one that cannot be mapped
         return None

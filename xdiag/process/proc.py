@@ -234,6 +234,8 @@ def _none_such(pid: int) -> str:
         )
     except OSError:
         pass
+    if not os.path.exists("/proc/self"):
+        return f"process {pid} cannot be looked at: /proc is not mounted here"
     return (
         f"process {pid} is there and /proc does not show it (mount option hidepid);"
         f" run as root: sudo xdiag inspect {pid}"
