@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 #: Links followed in one path before it counts as a loop (MAXSYMLINKS, linux/namei.h).
 _MOST_LINKS = 40
+#: Characters of a path, its end included (PATH_MAX, linux/limits.h).
+_LONGEST = 4096
 #: Bytes read of a text file; more is no configuration file.
 _MOST_TEXT = 16 << 20
 
@@ -32,9 +34,10 @@ class Root:
         return self.path == "/"
 
     def outside(self, path: str, *, follow: bool = True) -> str:
-        """The path by which this process reaches ``path``; raises OSError for a loop of links.
+        """The path by which this process reaches ``path``.
 
-        Without ``follow`` the last part is not followed if it is a link.
+        Without ``follow`` the last part is not followed if it is a link.  Raises OSError for a loop
+        of links, and for a path that is too long for the kernel.
         """
         if self.is_this_machine:
             return path
@@ -113,6 +116,8 @@ class Root:
         keeps what the kernel will refuse; otherwise ``..`` takes away what is before it, there or
         not, as os.path.realpath has it.
         """
+        if len(path) >= _LONGEST:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path[:80])
         todo = _parts(path)
         done: list[str] = []
         links = 0
