@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Literal
 
-from xdiag.model import Host, Record
+from xdiag.model import Record
 
 
 class Status(str, Enum):
@@ -74,26 +74,3 @@ class CheckFacts(Record, frozen=True):
     def group(self) -> str:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
-
-
-class Examination(Record, frozen=True):
-    """All that a doctor's visit found: what ``xdiag doctor --json`` writes."""
-
-    #: Always ``SCHEMA_VERSION`` when written; a reader refuses a newer one.
-    schema_version: int
-    xdiag: str
-    command: str
-    #: The file tree that was looked at; "/" is the machine's own.
-    root: str
-    #: The interpreter, and why it was this one, or why there is none.
-    python: str
-    python_because: str
-    findings: tuple[Finding, ...]
-    #: The checks that the findings come from.
-    checks: tuple[CheckFacts, ...] = ()
-    #: The program of a command about to be started; empty without one.
-    program: str = ""
-    #: The machine; none for an image.
-    host: Host | None = None
-    seconds: float = 0.0
-    started: str = ""

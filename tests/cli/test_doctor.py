@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from doctor.scenes import SITE, Image
 
-from xdiag.findings import Examination
+from xdiag.doctor.examination import Examination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +67,9 @@ def test_json_is_one_versioned_document_that_reads_back(
     assert read.schema_version == json.loads(file.read_text())["schema_version"]
     assert {"FAIL", "PASS", "SKIP"} <= {each.status.value for each in read.findings}
     assert {each.check for each in read.findings} == {each.id for each in read.checks}
+    assert {each.family for each in read.libraries} == {"libamdhip64"}
+    assert read.forecast is not None
+    assert len(read.forecast.copies("libamdhip64", certain=True)) == 2
 
 
 def test_this_machine_can_be_examined(doctor: Xdiag) -> None:

@@ -14,7 +14,7 @@ from xdiag.doctor.catalogue import CHECKS
 from xdiag.doctor.check import Check
 from xdiag.doctor.patient import Patient
 from xdiag.errors import CannotRun
-from xdiag.findings import Examination, Finding, Status, failed, passed, skipped, warned
+from xdiag.findings import Finding, Status, failed, passed, skipped, warned
 
 HERE = Patient(root=Root(), environ={})
 
@@ -96,7 +96,7 @@ def test_an_examination_survives_json() -> None:
         HERE, [check for check in CHECKS if check.group == "environment"], CHECKS, ("doctor",)
     )
     assert made.findings
-    assert msgspec.json.decode(msgspec.json.encode(made), type=Examination) == made
+    assert msgspec.json.decode(msgspec.json.encode(made), type=examination.Examination) == made
 
 
 def test_the_catalogue_is_in_order_and_speaks_of_itself() -> None:

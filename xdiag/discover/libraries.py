@@ -227,10 +227,16 @@ def library(path: str, place: Place, root: Root, family: str = "") -> LibraryFil
     """
     try:
         path = os.path.normpath(path) if os.path.isabs(path) else os.path.abspath(path)
-        real = root.real_path(path)
-        (path + real).encode()
+        path.encode()
         root.lstat(path)
     except (OSError, ValueError):
+        return None
+    try:
+        real = root.real_path(path)
+        real.encode()
+    except OSError:  # links in a circle: as with one that leads nowhere, the name is all there is
+        real = path
+    except ValueError:
         return None
     folder, name = os.path.split(path)
     family = family or family_of(name)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from xdiag import __version__
+from xdiag.discover.libraries import LibraryFile  # noqa: TC001 - msgspec reads it
+from xdiag.doctor.forecast import Forecast  # noqa: TC001 - msgspec reads it
 from xdiag.errors import COULD_NOT_RUN, FAULT_FOUND, NOTHING_WRONG, XdiagError
-from xdiag.findings import CheckFacts, Examination, Finding, Status, skipped
-from xdiag.model import SCHEMA_VERSION
+from xdiag.findings import CheckFacts, Finding, Status, skipped
+from xdiag.model import SCHEMA_VERSION, Host, Record
 from xdiag.runtimes.host import host
 
 if TYPE_CHECKING:
@@ -23,6 +25,33 @@ if TYPE_CHECKING:
 
 #: What keeps the checks that depend on a finding from being asked.
 _BLOCKING = (Status.FAIL, Status.ERR, Status.SKIP)
+
+
+class Examination(Record, frozen=True):
+    """All that a visit found: what ``xdiag doctor --json`` writes."""
+
+    #: Always ``SCHEMA_VERSION`` when written; a reader refuses a newer one.
+    schema_version: int
+    xdiag: str
+    command: str
+    #: The file tree that was looked at; "/" is the machine's own.
+    root: str
+    #: The interpreter, and why it was this one, or why there is none.
+    python: str
+    python_because: str
+    findings: tuple[Finding, ...]
+    #: The checks that the findings come from.
+    checks: tuple[CheckFacts, ...] = ()
+    #: The program of a command about to be started; empty without one.
+    program: str = ""
+    #: The facts behind the findings, where a check asked for them: every GPU library on disk, and
+    #: which of them each party of the program will open.
+    libraries: tuple[LibraryFile, ...] = ()
+    forecast: Forecast | None = None
+    #: The machine; none for an image.
+    host: Host | None = None
+    seconds: float = 0.0
+    started: str = ""
 
 
 def examine(
@@ -47,6 +76,8 @@ def examine(
         host=host() if patient.root.is_this_machine else None,
         checks=catalogue(check for check in catalogue_ if check.id in shown),
         findings=found,
+        libraries=patient.libraries.files if patient.knows("libraries") else (),
+        forecast=patient.forecast if patient.knows("forecast") else None,
         seconds=time.monotonic() - clock,
         started=started.isoformat(timespec="seconds"),
     )

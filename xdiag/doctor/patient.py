@@ -57,6 +57,10 @@ class Patient:
     #: Whether a check's own bug is raised instead of told.
     debug: bool = False
 
+    def knows(self, fact: str) -> bool:
+        """Whether a fact, by its attribute's name, has been looked up."""
+        return fact in self.__dict__
+
     @cached_property
     def python(self) -> PythonEnvironment | None:
         """The interpreter's environment; None without an interpreter.

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from xdiag.findings import CheckFacts, Examination
+    from xdiag.doctor.examination import Examination
+    from xdiag.findings import CheckFacts
 
 #: What each probe category does, for the list of checks.
 PROBES = {

@@ -109,7 +109,7 @@ def _majors(patient: Patient) -> Finding:
 
 def described(file: LibraryFile, patient: Patient) -> str:
     """One line about a file: path, which file it is, what it is, whose it is."""
-    parts = [f"device {file.device:#x} inode {file.inode}"]
+    parts = [f"device {file.device:#x} inode {file.inode}", f"{file.size:,} bytes"]
     if file.soname:
         parts.append(f"SONAME {file.soname}")
     if file.version:
