@@ -49,6 +49,13 @@ def test_long_lines_keep_their_indent_and_every_character() -> None:
     assert "".join(line.strip() for line in lines[1:]) == path
 
 
+def test_what_belongs_to_a_line_stands_below_it() -> None:
+    drawn = _drawn(
+        Finding("a.b", Status.WARN, "two", evidence=("A: x", f"  {'y ' * 40}")), width=60
+    )
+    assert [len(line) - len(line.lstrip()) for line in drawn.splitlines()] == [0, 6, 8, 8]
+
+
 def test_no_character_reaches_the_terminal_as_it_is() -> None:
     hostile = "\x1b[31m\u202e[bold]"
     drawn = _drawn(Finding(hostile, Status.ERR, hostile, evidence=(hostile,), remedy=(hostile,)))

@@ -229,6 +229,8 @@ def _remedy(named: Sequence[tuple[str, Copy]], facts: ProcessFacts) -> Iterable[
     keep = _to_keep([copy for _, copy in named], facts)
     kept, file = next(letter for letter, copy in named if copy is keep), keep.object
     yield f"keep {kept} ({_brought_by(keep)}); whoever uses another one has to use {kept}:"
+    if file.at_path == "gone":
+        yield f"{kept}: its file is gone from {file.path}: install it again first"
     xsched = any(_HAL in (each.soname, os.path.basename(each.path)) for each in facts.objects)
     for letter, other in named:
         if other is keep:

@@ -48,7 +48,10 @@ def show(findings: Iterable[Finding], console: Console, *, verbose: bool = False
         console.print(line)
         if verbose or finding.status is not Status.PASS:
             for text in finding.evidence:
-                _below(Text(printable(text), style="dim"), console)
+                # Spaces before a line belong to all lines that it is folded into.
+                words = text.lstrip(" ")
+                seen = Text(printable(words), style="dim", overflow="fold")
+                _below(seen, console, len(text) - len(words))
             _show_remedy(finding.remedy, console)
 
 
@@ -71,7 +74,5 @@ def _show_remedy(remedy: tuple[str, ...], console: Console) -> None:
         _below(grid, console)
 
 
-def _below(what: Text | Table, console: Console) -> None:
-    if isinstance(what, Text):
-        what.overflow = "fold"
-    console.print(Padding(what, (0, 0, 0, _INDENT), expand=False))
+def _below(what: Text | Table, console: Console, more: int = 0) -> None:
+    console.print(Padding(what, (0, 0, 0, _INDENT + more), expand=False))
