@@ -181,12 +181,19 @@ def _shown(party: Party) -> list[str]:
 def _copy(openings: list[Opening]) -> list[str]:
     first = openings[0]
     lines = [f"{first.path} (device {first.device:#x} inode {first.inode})"]
-    return lines + [f"  for {opening.party}: {_line(opening)}" for opening in openings]
+    for opening in openings:
+        other = f" as {opening.path}" if opening.path != first.path else ""
+        lines.append(f"  for {opening.party}: {_asks(opening)}{other} ({opening.rule})")
+    return lines
 
 
 def _line(opening: Opening) -> str:
-    asks = os.path.basename(opening.requester) or opening.requester or "the program"
-    return f"{asks} asks for {opening.name}: {opening.path} ({opening.rule})"
+    return f"{_asks(opening)}: {opening.path} ({opening.rule})"
+
+
+def _asks(opening: Opening) -> str:
+    requester = os.path.basename(opening.requester) or "the loader, by LD_PRELOAD,"
+    return f"{requester} asks for {opening.name}"
 
 
 CHECKS = (

@@ -27,7 +27,7 @@ def _interpreter(patient: Patient) -> Finding:
         return skipped(_NO_PYTHON)
     kind = f", a virtual environment of {python.base_prefix}" if python.is_virtual else ""
     return passed(
-        f"Python {python.version}, {len(patient.distributions.found)} packages installed",
+        f"Python {python.version}; packages installed: {len(patient.distributions.found)}",
         f"{python.executable} ({patient.interpreter.because})",
         f"prefix {python.prefix}{kind}",
         *(f"packages in {folder}" for folder in python.site_dirs),

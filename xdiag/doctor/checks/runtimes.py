@@ -35,9 +35,8 @@ def _found(patient: Patient) -> Finding:
             *patient.tree.skipped,
             remedy=("xdiag runtimes add fetches AMD's, without root, to experiment with",),
         )
-    count = len(usable)
     return passed(
-        f"{count} HIP runtime{'s' if count > 1 else ''}, {len(others)} other GPU libraries",
+        f"HIP runtimes: {len(usable)}; other GPU libraries: {len(others)}",
         *evidence,
         *patient.tree.skipped,
     )
