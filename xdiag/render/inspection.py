@@ -61,9 +61,8 @@ def brief(inspection: Inspection, console: Console) -> None:
     facts = inspection.process
     console.print(Text(heading(facts), style="bold", overflow="fold"))
     for copy in facts.copies:
-        console.print(
-            Text(printable(f"  {object_line(copy.object)}"), style="dim", overflow="fold")
-        )
+        told = Text(printable(object_line(copy.object)), style="dim", overflow="fold")
+        console.print(Padding(told, (0, 0, 0, 2), expand=False))
     wrong = [each for each in inspection.findings if finding_label(each).style in ("warn", "fail")]
     findings.show(wrong, console)
 
