@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from doctor.scenes import OLD_BINDING, SITE, Image
+from doctor.scenes import CURRENT_BINDING, OLD_BINDING, SITE, Image
 from xdiag.doctor import examination
 from xdiag.doctor.catalogue import CHECKS
 from xdiag.doctor.patient import Patient
@@ -107,6 +107,11 @@ def test_the_old_binding_cuts_handles_and_says_so(image: Image) -> None:
     assert f"/{SITE}/xsched_hip.py" in _text(told)
     assert "no argtypes" in _text(told)
     assert "c_void_p" in _text(told)
+    # Beside the current one it is a risk: which is imported is the program's business.
+    image.write(f"{SITE}/xsched/hip/__init__.py", CURRENT_BINDING)
+    told = _findings(image.patient(LD_LIBRARY_PATH="/opt/xsched/lib"))["xsched.binding"]
+    assert told.status is Status.WARN
+    assert "passes it whole" in told.summary
 
 
 def test_rocm_wheels_core_and_devel(image: Image) -> None:

@@ -136,7 +136,7 @@ def _launched(path: str, because: str, root: Root) -> Interpreter:
             " --python"
         ) from error
     started = os.fsdecode(done.stdout).strip()
-    return Interpreter(started, f"{because} (started by the script {path})")
+    return Interpreter(started, f"{because}; started by the script {path}")
 
 
 def _first_line(path: str, root: Root) -> list[str]:

@@ -66,8 +66,12 @@ def _binding(patient: Patient) -> Finding:
     unread = [each for each in found if each.problem]
     if narrow:
         where = narrow[0]
-        return failed(
-            "a binding of XSched passes a stream's handle cut to 32 bits",
+        whole = [each for each in found if each.full_width]
+        # Which of two is imported, the program's source says.
+        report = warned if whole else failed
+        beside = f" ({whole[0].path} passes it whole)" if whole else ""
+        return report(
+            f"a binding of XSched passes a stream's handle cut to 32 bits{beside}",
             *evidence,
             "ctypes passes a Python int as a C int where no argument type is declared: the handle"
             " 0x7f1287650010 arrives as 0xffffffff87650010, which no runtime knows (709)",
