@@ -129,4 +129,7 @@ needs_mounts = pytest.mark.skipif(
     os.geteuid() != 0 or not may("unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"),
     reason="mounting is not permitted here",
 )
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or not may("setpriv", "--reuid", "65534", "--clear-groups", "true"),
+    reason="only root can become another user",
+)
