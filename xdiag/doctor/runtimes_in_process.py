@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from xdiag import __version__
+from xdiag.discover.xsched import HIP_LIB
 from xdiag.findings import CheckFacts, Finding, Status, failed, passed, skipped, warned
 from xdiag.loaded import FAMILIES
 from xdiag.model import SCHEMA_VERSION, Record
 from xdiag.process.facts import ProcessFacts  # noqa: TC001 - msgspec reads it at run time
+from xdiag.process.openers import is_hal
 from xdiag.process.watch import Change  # noqa: TC001 - msgspec reads it at run time
 
 if TYPE_CHECKING:
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from xdiag.process.facts import Copy, LoadedObject, Route
 
 HIP = "libamdhip64"
-_HAL = "libhalhip.so"
-_HIP_LIB = "XSCHED_HIP_LIB"
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
 #: Routes shown of one copy; ``ProcessFacts`` has the rest.
@@ -231,7 +231,7 @@ def _remedy(named: Sequence[tuple[str, Copy]], facts: ProcessFacts) -> Iterable[
     yield f"keep {kept} ({_brought_by(keep)}); whoever uses another one has to use {kept}:"
     if file.at_path == "gone":
         yield f"{kept}: its file is gone from {file.path}: install it again first"
-    xsched = any(_HAL in (each.soname, os.path.basename(each.path)) for each in facts.objects)
+    xsched = any(map(is_hal, facts.objects))
     for letter, other in named:
         if other is keep:
             continue
@@ -252,7 +252,7 @@ def _remedy(named: Sequence[tuple[str, Copy]], facts: ProcessFacts) -> Iterable[
                 " it has no RPATH"
             )
         elif xsched:
-            yield f"{letter}: if XSched opened it, start the program with {_HIP_LIB}={file.path}"
+            yield f"{letter}: if XSched opened it, start the program with {HIP_LIB}={file.path}"
             yield f"{letter}: if another did, that one has to open {file.path}"
         else:
             yield (

@@ -10,16 +10,14 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from xdiag.discover.xsched import HAL, HIP_LIB
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import BinaryIO
 
     from xdiag.process.facts import LoadedObject
     from xdiag.process.maps import Load
-
-#: What XSched's HIP HAL reads first (platforms/hip/hal/include/xsched/hip/hal/driver.h).
-HIP_LIB = "XSCHED_HIP_LIB"
-HAL = "libhalhip.so"
 
 #: Bytes searched of one file, of all together, and seconds: a framework has gigabytes.
 _MOST_OF_ONE, _MOST_OF_ALL, _SECONDS = 64 << 20, 256 << 20, 0.3
@@ -90,7 +88,7 @@ def possibilities(
     named_by = [each for each in named_by if each.family != copy.family]
     told = environment.get(HIP_LIB, "")
     found: list[str] = []
-    hal = next((each for each in named_by if _is_hal(each)), None)
+    hal = next((each for each in named_by if is_hal(each)), None)
     if hal is not None and told and told in (copy.name, copy.path):
         found.append(f"{hal.path}: {HIP_LIB} names this file, and XSched opens what it names")
     elif hal is not None:
@@ -114,5 +112,6 @@ def was_there_before(each: LoadedObject, copy: LoadedObject) -> bool:
     return each.order < copy.order
 
 
-def _is_hal(each: LoadedObject) -> bool:
+def is_hal(each: LoadedObject) -> bool:
+    """Whether an object is XSched's HIP library, which opens a runtime for itself."""
     return HAL in (each.soname, os.path.basename(each.path))
