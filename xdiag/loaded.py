@@ -32,6 +32,7 @@ __all__ = [
     "TwoRuntimesError",
     "assert_single_runtime",
     "describe",
+    "is_named",
     "known_families",
     "loaded_runtimes",
 ]
@@ -278,7 +279,7 @@ def _copies(family: str, maps: bytes) -> list[LoadedRuntime]:
     for line in _lines_with(b"/" + family.encode(), maps):
         try:
             addresses, permissions, offset, device, inode, path = line.split(None, 5)
-            if not _is_named(family, _without_mark(path).rpartition(b"/")[2]):
+            if not is_named(family, _without_mark(path).rpartition(b"/")[2]):
                 continue
             start = int(addresses.partition(b"-")[0], 16)
             mapping = _Mapping(start, b"x" in permissions, int(offset, 16))
@@ -333,7 +334,7 @@ def _loads(mappings: list[_Mapping]) -> Iterator[int]:
         last = mapping.offset
 
 
-def _is_named(family: str, name: bytes) -> bool:
+def is_named(family: str, name: bytes) -> bool:
     """Whether a file's name is that of a library of the family.
 
     ``libamdhip64.so``, ``.so.6``, ``.so.6.4.60403``, also with the source's revision behind it

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from xdiag.loaded import FAMILIES, _is_named
+from xdiag.loaded import FAMILIES, is_named
 
 #: XSched's HIP shim, by its SONAME.  It is installed with links called libamdhip64.so to it and
 #: passes calls on: no copy of the runtime, though it goes by the name.
@@ -23,7 +23,7 @@ def family_of(name: str) -> str:
     if not name.startswith(_STARTS):
         return ""
     encoded = os.fsencode(name)
-    return next((family for family in FAMILIES if _is_named(family, encoded)), "")
+    return next((family for family in FAMILIES if is_named(family, encoded)), "")
 
 
 def version_in(name: str) -> str:
