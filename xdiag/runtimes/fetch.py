@@ -128,9 +128,7 @@ def _build(apt: Apt, work: Path, name: str, version: str, say: Say) -> Path:
         say(f"Fetching {each.name} {each.version}")
         file = apt.download(each, downloads)
         unpack(file, unpacked)
-        packages.append(
-            entries.Package(each.name, each.version, sha256(file), file.stat().st_size)
-        )
+        packages.append(entries.Package(each.name, each.version, sha256(file), file.stat().st_size))
         file.unlink()
     runtime = _runtime_in(unpacked, name)
     directories = sorted({path.parent for path in unpacked.rglob("*.so*") if path.is_file()})
