@@ -28,7 +28,11 @@ _LITTLE, _BIG = 1, 2
 
 
 class Refused(Exception):
-    """A file that ends the search; the message is the loader's own."""
+    """A file that ends the search; the message is the loader's own, ``error`` the system's or 0."""
+
+    def __init__(self, message: str, error: int = 0) -> None:
+        super().__init__(message)
+        self.error = error
 
 
 class Look(Record, frozen=True):
@@ -62,7 +66,7 @@ def look(path: str, root: Root) -> Look:
 def _verified(fd: int) -> Look:
     status = os.fstat(fd)
     if stat.S_ISDIR(status.st_mode):
-        raise Refused("cannot read file data: Is a directory")
+        raise Refused("cannot read file data", errno.EISDIR)
     if not stat.S_ISREG(status.st_mode):
         raise Refused("not a regular file: the loader would wait for it, or not understand it")
     start = os.pread(fd, _HEADER.size, 0)

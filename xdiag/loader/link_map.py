@@ -59,6 +59,8 @@ class _Object:
     #: Its DT_NEEDED and what they led to, and so all that it brings along.
     dependencies: list[tuple[str, _Object | None, Loaded | None]] = field(default_factory=list)
     complete: bool = False
+    #: Whether it has a search order of its own: it was opened, not only needed.
+    opened: bool = False
     #: The kernel's vDSO is in the map, but is no file.
     is_file: bool = True
 
@@ -116,6 +118,8 @@ class LinkMap:
         )
         self._searcher = Searcher(root, version, cpu.subdirectories(version), self._absolute)
         self._cache: cache.Cache | None = None
+        #: What is loaded from now on is loaded by dlopen.
+        self._started = False
         # The order decides which list LD_DEBUG names for a directory that is in several.
         self._system = self._searcher.directories(
             system_dirs, "system search path", None, kept=True
@@ -167,6 +171,7 @@ class LinkMap:
         )  # fmt: skip
         if loader is not None:
             link_map._start(loader)
+        link_map._started = True
         return link_map
 
     # ---- what is in the map ------------------------------------------------------------------
@@ -220,13 +225,15 @@ class LinkMap:
                 Missing(name, self.program.path, "dlopen", "the program is statically linked")
             )
         requester = self._program if caller is None else self._object(caller)
-        before = list(self._objects)
+        before = set(self._objects)
         missing = len(self._missing)
         try:
             new, loaded = self._map(name, requester, "dlopen", noload=noload)
-            self._map_dependencies([new])
+            if not new.opened:
+                self._map_dependencies([new])
         except NotLoaded:
-            self._objects = before
+            # Their order may have changed, and names that they were asked for by stay with them.
+            self._objects = [each for each in self._objects if each in before]
             del self._missing[missing:]
             self._index()
             raise
@@ -242,6 +249,8 @@ class LinkMap:
         first = len(self._objects)
         for name in self._preloads_of_environment():
             self._preload(name, "LD_PRELOAD")
+        # ld.so asks whether the file of preloads is there, and remembers the error if it is not.
+        self._searcher.errno = 0 if self._root.exists(loader.preload) else errno.ENOENT
         for name in self._preloads_of_file(loader):
             self._preload(name, "/etc/ld.so.preload")
         searched = self._map_dependencies([self._program, *self._objects[first:]])
@@ -268,6 +277,14 @@ class LinkMap:
 
         Returns the search order.  Source: _dl_map_object_deps, elf/dl-deps.c.
         """
+        earlier, self._searcher.errno = self._searcher.errno, 0
+        try:
+            known[0].opened = True
+            return self._breadth_first(known)
+        finally:
+            self._searcher.errno = self._searcher.errno or earlier
+
+    def _breadth_first(self, known: list[_Object]) -> list[_Object]:
         done: set[_Object] = set()
         present = set(known)
         place = 0
@@ -278,12 +295,13 @@ class LinkMap:
                 continue
             done.add(here)
             inserted = place
-            for found, filtee in self._dependencies_of(here):
-                if not filtee:
+            for found, is_filtee in self._dependencies_of(here):
+                if not is_filtee:
                     if found not in present:
                         known.append(found)
                         present.add(found)
                     continue
+                # A filtee comes before the object that names it, in both orders.
                 if found in present:
                     if found in known[: inserted + 1]:
                         continue
@@ -308,6 +326,11 @@ class LinkMap:
         for name, request in _wanted(here.elf):
             try:
                 expanded = self._expanded(name, here, request)
+                if request != "DT_NEEDED":
+                    self._searcher.trace.append(
+                        f"load auxiliary object={expanded}"
+                        f" requested by file={here.l_name or self.program.path}"
+                    )
                 found, loaded = self._map(expanded, here, request)
             except NotLoaded as error:
                 if request == "DT_AUXILIARY":
@@ -361,12 +384,15 @@ class LinkMap:
         except Refused as error:
             path = self._searcher.trace[-1].removeprefix("  trying file=")
             path = self._opening if "/" in name else path
-            raise self._refusal(name, requester, request, str(error), file=path) from None
+            said = os.strerror(error.error) if error.error else ""
+            refusal = self._refusal(name, requester, request, str(error), said, file=path)
+            raise refusal from None
         if found is None:
-            reason = f"cannot open shared object file: {os.strerror(self._searcher.errno)}"
+            reason, number = "cannot open shared object file", self._searcher.errno
             if self._searcher.other_class:
-                reason = "wrong ELF class: ELFCLASS32"
-            raise self._refusal(name, requester, request, reason, file=name)
+                reason, number = "wrong ELF class: ELFCLASS32", 0
+            said = os.strerror(number) if number else ""
+            raise self._refusal(name, requester, request, reason, said, file=name)
         path, seen, found_by = found
         return self._map_file(path, seen, found_by, name, requester, request, noload=noload)
 
@@ -400,7 +426,7 @@ class LinkMap:
         except BadElf as error:
             reason = _said(error, absolute)
             raise self._refusal(name, requester, request, reason, file=path) from error
-        problem = _unfit(facts, seen, request)
+        problem = _unfit(facts, seen, started=self._started)
         if len(self._objects) >= _MOST_OBJECTS:
             problem = f"more than {_MOST_OBJECTS} objects"
         if problem:
@@ -619,7 +645,14 @@ class LinkMap:
         return FoundBy(rule, of, tried=tuple(self._searcher.tried))
 
     def _refusal(
-        self, name: str, requester: _Object, request: Request, reason: str, *, file: str = ""
+        self,
+        name: str,
+        requester: _Object,
+        request: Request,
+        reason: str,
+        error: str = "",
+        *,
+        file: str = "",
     ) -> NotLoaded:
         by_preload = request in ("LD_PRELOAD", "/etc/ld.so.preload")
         return NotLoaded(
@@ -628,6 +661,7 @@ class LinkMap:
                 requested_by="" if by_preload else requester.loaded.path,
                 request=request,
                 reason=reason,
+                error=error,
                 file=file,
                 tried=tuple(self._searcher.tried),
                 directories=tuple(dict.fromkeys(self._searcher.searched)),
@@ -663,7 +697,7 @@ def _wanted(facts: Elf) -> Iterable[tuple[str, Request]]:
         yield filtee.name, "DT_AUXILIARY" if filtee.auxiliary else "DT_FILTER"
 
 
-def _unfit(facts: Elf, seen: Look, request: Request) -> str:
+def _unfit(facts: Elf, seen: Look, *, started: bool) -> str:
     """Why an ELF file for this machine cannot be loaded as a library; empty if it can."""
     if seen.fixed:
         return "cannot dynamically load executable"
@@ -671,7 +705,7 @@ def _unfit(facts: Elf, seen: Look, request: Request) -> str:
         return "object file has no dynamic section"
     if facts.executable:
         return "cannot dynamically load position-independent executable"
-    if facts.noopen and request == "dlopen":
+    if facts.noopen and started:
         return "shared object cannot be dlopen()ed"
     return ""
 

@@ -83,13 +83,20 @@ class Missing(Record, frozen=True):
     name: str
     requested_by: str
     request: Request
-    #: In the loader's words: "cannot open shared object file: No such file or directory".
+    #: In the loader's words: "cannot open shared object file".
     reason: str
+    #: The system's words, which may follow: "No such file or directory".
+    error: str = ""
     #: What the reason speaks of: the name, or the file that is damaged.
     file: str = ""
     #: Paths that were tried, in order, and the directories that they are in or below.
     tried: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """All that the loader says."""
+        return f"{self.reason}: {self.error}" if self.error else self.reason
 
     def __str__(self) -> str:
         """One sentence: what is missing, who asked, why, where it was looked for."""
@@ -100,7 +107,7 @@ class Missing(Record, frozen=True):
         elif self.request in ("LD_PRELOAD", "/etc/ld.so.preload"):
             what = f"{what}, of {self.request}"
         about = f"{self.file}: " if self.file not in ("", self.name) else ""
-        text = f"{what}: {about}{self.reason}"
+        text = f"{what}: {about}{self.words}"
         if self.directories and not about:
             text += f"; looked for in {_some(self.directories)}"
         return text

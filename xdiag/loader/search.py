@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from xdiag.loader.files import Look, look
+from xdiag.loader.files import Look, Refused, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,8 +31,8 @@ class Directory:
     #: The list that named it first, for LD_DEBUG: "RPATH", and the file that this is of.
     what: str
     where: str | None
-    #: Subdirectory -> whether it exists; one that is not here has not been looked at.
-    exists: dict[str, bool] = field(default_factory=dict)
+    #: By the subdirectory's place, whether it exists; one that is not here was not looked at yet.
+    exists: dict[int, bool] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -87,7 +87,7 @@ class Searcher:
                 directory = Directory(name, what, where)
                 if not name.startswith("/"):
                     # The current directory may change, so nothing is remembered.
-                    directory.exists = dict.fromkeys(self._subdirectories, True)
+                    directory.exists = dict.fromkeys(range(len(self._subdirectories)), True)
                 self._known[name] = directory
             if name in self._known:
                 found.setdefault(name, self._known[name])
@@ -108,16 +108,16 @@ class Searcher:
                 self._print_list(places.directories[place:], program)
             self.searched.append(directory.name.rstrip("/") or directory.name or ".")
             exists = False
-            for subdirectory in self._subdirectories:
-                if directory.exists.get(subdirectory) is False:
+            for number, subdirectory in enumerate(self._subdirectories):
+                if directory.exists.get(number) is False:
                     continue
                 path = directory.name + subdirectory + name
                 seen = self.open(path)
-                if subdirectory not in directory.exists:
-                    directory.exists[subdirectory] = not seen.error or self._is_directory(
+                if number not in directory.exists:
+                    directory.exists[number] = not seen.error or self._is_directory(
                         directory.name + subdirectory
                     )
-                exists |= directory.exists[subdirectory]
+                exists |= directory.exists[number]
                 if not seen.error and only_set_user_id and not seen.mode & stat.S_ISUID:
                     self.tried.append(path)
                     self.errno = errno.ENOENT
@@ -134,7 +134,11 @@ class Searcher:
         """Open a candidate; raises Refused as ``look`` does."""
         if printed:
             self.trace.append(f"  trying file={path}")
-        seen = look(self._absolute(path), self._root)
+        try:
+            seen = look(self._absolute(path), self._root)
+        except Refused as refusal:
+            self.errno = refusal.error
+            raise
         self.errno = seen.error
         if seen.error:
             self.tried.append(path)
@@ -160,8 +164,8 @@ class Searcher:
         for directory in rest:
             if directory.what != first.what:
                 break
-            for subdirectory in self._subdirectories:
-                if directory.exists.get(subdirectory) is not False:
+            for number, subdirectory in enumerate(self._subdirectories):
+                if directory.exists.get(number) is not False:
                     path = directory.name + subdirectory
                     names.append(path[:-1] if path not in ("", "/") else path)
         source = first.what

@@ -1,0 +1,87 @@
+"""The oracle: a process of the real loader, and what it said of itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+_PREFIX = re.compile(r"^ *\d+:\t", re.MULTILINE)
+#: Lines of LD_DEBUG=libs and files that say what is looked for and where.
+_SEARCH = (
+    "find library=", " search path=", " search cache=", "  trying file=", "load auxiliary object=",
+)  # fmt: skip
+_FILE = re.compile(r"file=.*(needed by|dynamically loaded by) .*|file=.*;  generating link map")
+_FATAL = re.compile(r"error while loading shared libraries: (.*)")
+_SCOPES = re.compile(r"^object=(?P<object>.*) \[0\]\n scope (?P<number>\d+): (?P<names>.*)$")
+
+
+@dataclass
+class Seen:
+    """What one process showed."""
+
+    status: int
+    #: Every search, line by line.
+    trace: list[str]
+    #: "opened PATH" or "refused REASON", for each dlopen.
+    opens: list[str]
+    #: l_name of every object, in the loader's order; empty if the program did not get that far.
+    objects: list[str]
+    #: What the program could not be started for.
+    fatal: str = ""
+    #: What each dlopen that loaded something brought along, itself first, in search order.
+    closures: dict[str, list[str]] = field(default_factory=dict)
+    #: Warnings about preloads.
+    warnings: list[str] = field(default_factory=list)
+
+
+def run(command: Sequence[str], environ: dict[str, str], cwd: str) -> Seen:
+    """Start the program with the loader's tongue loosened."""
+    done = subprocess.run(
+        command, env={**environ, "LD_DEBUG": "libs,files,scopes"}, cwd=cwd, capture_output=True,
+        encoding="utf-8", errors="surrogateescape", timeout=20,
+    )  # fmt: skip
+    lines = _PREFIX.sub("", done.stderr).split("\n")
+    fatal = _FATAL.search(done.stderr)
+    said = done.stdout.split("\n")[:-1]
+    return Seen(
+        status=done.returncode,
+        trace=[line for line in lines if line.startswith(_SEARCH) or _FILE.fullmatch(line)],
+        opens=[line for line in said if line.startswith(("opened ", "refused "))],
+        objects=[line.removeprefix("object ") for line in said if line.startswith("object ")],
+        # Before libc is there, ld.so knows few of the system's words (elf/dl-minimal.c).
+        fatal=re.sub(r"Error (\d+)$", lambda number: os.strerror(int(number[1])), fatal[1])
+        if fatal
+        else "",
+        closures=_closures(lines),
+        warnings=re.findall(r"ERROR: ld\.so: (.*)\.$", done.stderr, re.MULTILINE),
+    )
+
+
+def listed(loader: str, program: str, environ: dict[str, str], cwd: str) -> list[tuple[str, str]]:
+    """What ``ld.so --list`` tells: name and path of each object, "" for one that is not found."""
+    done = subprocess.run(
+        [loader, "--list", program], env=environ, cwd=cwd, capture_output=True,
+        encoding="utf-8", errors="surrogateescape", timeout=20,
+    )  # fmt: skip
+    found = []
+    for line in done.stdout.split("\n"):
+        if match := re.fullmatch(r"\t(.*) => not found", line):
+            found.append((match[1], ""))
+        elif match := re.fullmatch(r"\t(?:(.*) => )?(.*) \(0x[0-9a-f]+\)", line):
+            found.append((match[1] or match[2], match[2]))
+    return found
+
+
+def _closures(lines: list[str]) -> dict[str, list[str]]:
+    """The local scope that each object has when it was just opened."""
+    found: dict[str, list[str]] = {}
+    opened = ""
+    for line in lines:
+        if line.startswith("object="):
+            opened = line.removeprefix("object=").removesuffix(" [0]")
+        elif line.startswith(" scope 1: "):
+            found.setdefault(opened, line.removeprefix(" scope 1: ").split(" "))
+    return found
