@@ -58,6 +58,10 @@ class Content(Short):
     kind: int = ET_DYN
 
 
+#: A library without a name that needs nothing.
+EMPTY = Content()
+
+
 @dataclass
 class _Strings:
     data: bytearray = field(default_factory=lambda: bytearray(1))

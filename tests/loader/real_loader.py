@@ -15,7 +15,9 @@ _SEARCH = (
 )  # fmt: skip
 _FILE = re.compile(r"file=.*(needed by|dynamically loaded by) .*|file=.*;  generating link map")
 _FATAL = re.compile(r"error while loading shared libraries: (.*)")
-_SCOPES = re.compile(r"^object=(?P<object>.*) \[0\]\n scope (?P<number>\d+): (?P<names>.*)$")
+_PATHS = re.compile(r" search path=(?P<paths>.*)\t\t\((?P<what>.*?)(?: from file (?P<where>.*))?\)")
+#: In every list of the loader, and no file.
+VDSO = "linux-vdso.so.1"
 
 
 @dataclass
@@ -60,18 +62,29 @@ def run(command: Sequence[str], environ: dict[str, str], cwd: str) -> Seen:
     )
 
 
-def listed(loader: str, program: str, environ: dict[str, str], cwd: str) -> list[tuple[str, str]]:
-    """What ``ld.so --list`` tells: name and path of each object, "" for one that is not found."""
+def listed(program: str, environ: dict[str, str], cwd: str) -> list[tuple[str, str]]:
+    """What ldd tells: name and path of each object, "" for the path of one that is not found."""
     done = subprocess.run(
-        [loader, "--list", program], env=environ, cwd=cwd, capture_output=True,
+        [program], env={**environ, "LD_TRACE_LOADED_OBJECTS": "1"}, cwd=cwd, capture_output=True,
         encoding="utf-8", errors="surrogateescape", timeout=20,
     )  # fmt: skip
+    assert done.returncode == 0, done
     found = []
     for line in done.stdout.split("\n"):
         if match := re.fullmatch(r"\t(.*) => not found", line):
             found.append((match[1], ""))
         elif match := re.fullmatch(r"\t(?:(.*) => )?(.*) \(0x[0-9a-f]+\)", line):
             found.append((match[1] or match[2], match[2]))
+    return [(name, path) for name, path in found if name != VDSO]
+
+
+def sources(trace: list[str]) -> dict[str, set[tuple[str, str]]]:
+    """Directory -> the lists that it was searched in: ("RPATH", "/x/liba.so")."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for line in trace:
+        if match := _PATHS.fullmatch(line):
+            for directory in match["paths"].split(":"):
+                found.setdefault(directory, set()).add((match["what"], match["where"] or ""))
     return found
 
 

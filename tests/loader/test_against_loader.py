@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+
 from loader import real_loader
 from loader.trees import Open, Tree, lay_out, trees
-
 from xdiag.discover.root import Root
-from xdiag.loader.link_map import LinkMap, Loaded, NotLoaded
+from xdiag.loader.link_map import LinkMap, Loaded, NotLoaded, Rule
 
 CASES = 2100
-_NO_FILE = ("linux-vdso.so.1",)
+
+#: Lists as LD_DEBUG calls them.
+_LISTS = {
+    Rule.RPATH: "RPATH", Rule.RUNPATH: "RUNPATH", Rule.LIBRARY_PATH: "LD_LIBRARY_PATH",
+    Rule.DEFAULT: "system search path",
+}  # fmt: skip
 
 
 def compare(tree: Tree, top: Path, driver: str) -> bool:
@@ -34,7 +41,7 @@ def compare(tree: Tree, top: Path, driver: str) -> bool:
     seen = real_loader.run([program], {**environ, "XDIAG_OPENS": requests}, str(top))
     root = Root("/")
     if seen.fatal:
-        _compare_refusal(seen, program, environ, top)
+        _compare_refusal(seen, program, environ, top, has_filtees=tree.has_filtees)
         return True
     if seen.status and tree.has_filtees:
         return False
@@ -55,7 +62,8 @@ def compare(tree: Tree, top: Path, driver: str) -> bool:
     same("what dlopen returned", results, seen.opens, top)
     same("warnings", foretold.warnings, seen.warnings, top)
     objects = [_l_name(one, program) for one in foretold.objects]
-    same("objects", objects, [name for name in seen.objects if name not in _NO_FILE], top)
+    same("objects", objects, [name for name in seen.objects if name != real_loader.VDSO], top)
+    _compare_rules(foretold, seen, environ, top)
     for path, closure in closures.items():
         same(f"what {path} brings along", closure, seen.closures[path], top)
     return True
@@ -72,7 +80,7 @@ def same(what: str, foretold: Iterable[object], seen: Iterable[object], top: Pat
 
 
 def _compare_refusal(
-    seen: real_loader.Seen, program: str, environ: dict[str, str], top: Path
+    seen: real_loader.Seen, program: str, environ: dict[str, str], top: Path, *, has_filtees: bool
 ) -> None:
     with pytest.raises(NotLoaded) as caught:
         LinkMap.of_program(program, Root("/"), environ, cwd=str(top))
@@ -82,11 +90,60 @@ def _compare_refusal(
     assert foretold.missing[0] == missing
     trace = [line for line in foretold.trace if line]
     same("searches", trace[: len(seen.trace)], seen.trace, top)
+    absent = ("cannot open shared object file", "wrong ELF class: ELFCLASS32")
+    if all(each.reason in absent for each in foretold.missing) and not has_filtees:
+        _compare_listed(foretold, environ, top)
 
 
-def _listed(foretold: LinkMap) -> list[tuple[str, str]]:
-    """As ld.so --list has it: missing libraries last here, since their place is no fact."""
-    return []
+def _compare_listed(foretold: LinkMap, environ: dict[str, str], top: Path) -> None:
+    """Hold a map that goes on without what is missing against what ldd says of the program."""
+    seen = real_loader.listed(foretold.program.path, environ, str(top))
+    objects = [(each.name, each.path) for each in foretold.objects[1:]]
+    same("objects of ldd", objects, [each for each in seen if each[1]], top)
+    missing = [each.name for each in foretold.missing]
+    same("what ldd misses", missing, [name for name, path in seen if not path], top)
+
+
+def _compare_rules(
+    foretold: LinkMap, seen: real_loader.Seen, environ: dict[str, str], top: Path
+) -> None:
+    """Hold each object's rule against the loader's words, and against the list that it names.
+
+    For a directory that is in several lists, the loader names the one that had it first.
+    """
+    sources = real_loader.sources(seen.trace)
+    owners = {each.path: each for each in foretold.objects}
+    lists = [each for each in foretold.objects if each.elf.rpath or each.elf.runpath]
+    only_one = len(lists) + ("LD_LIBRARY_PATH" in environ) == 1
+    for each in foretold.objects:
+        rule, of, folder = each.found_by.rule, each.found_by.of, os.path.dirname(each.path)
+        if rule == Rule.CACHE:
+            place = seen.trace.index(f"  trying file={each.path}")
+            assert seen.trace[place - 1].startswith(" search cache=")
+        if rule in _LISTS and only_one:
+            assert sources[folder] == {(_LISTS[rule], of)}, each
+        if rule in (Rule.RPATH, Rule.RUNPATH):
+            facts = owners[of].elf
+            assert bool(facts.runpath) == (rule == Rule.RUNPATH), each
+            path = foretold.program.real_path if of == foretold.program.path else of
+            origin = os.path.dirname(os.path.join(top, path))
+            assert _in_subdirectory_of(folder, facts.runpath or facts.rpath, origin), each
+        if rule == Rule.LIBRARY_PATH:
+            origin = os.path.dirname(foretold.program.real_path)
+            text = environ["LD_LIBRARY_PATH"].replace(";", ":")
+            assert _in_subdirectory_of(folder, text, origin), each
+
+
+def _in_subdirectory_of(folder: str, text: str, origin: str) -> bool:
+    for element in text.split(":"):
+        place = re.sub(r"\$(ORIGIN(?![A-Za-z0-9_])|\{ORIGIN\})", lambda _: origin, element)
+        place = re.sub(r"\$(LIB|\{LIB\})", "lib/x86_64-linux-gnu", place)
+        place = place.replace("$PLATFORM", "x86_64")
+        if folder == place.rstrip("/") or folder.startswith(place.rstrip("/") + "/"):
+            return True
+        if not place or (place == "/" and folder == "/"):
+            return True
+    return False
 
 
 def _l_name(loaded: Loaded, program: str) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypothesis import strategies as st
-from loader.elf_writer import ET_EXEC, Content, Short, written
 
+from loader.elf_writer import EMPTY, ET_EXEC, Content, Short, written
 from xdiag.loader.cpu import this_cpu
 
 INTERPRETER = "/lib64/ld-linux-x86-64.so.2"
@@ -25,7 +25,7 @@ class Library(Short):
     """A library at a path."""
 
     path: str
-    content: Content = Content()
+    content: Content = EMPTY
 
 
 @dataclass(frozen=True, repr=False)
@@ -173,9 +173,9 @@ def _requests(paths: list[str]) -> st.SearchStrategy[str]:
         known.map("@/./d/../{}".format),
         known.map(lambda path: f"@/bin/../{path}"),
         st.sampled_from(
-            ("libmissing.so", "@/missing/libx.so", "$ORIGIN/libx.so", "$LIB/libx.so", "@/$LIB/libx.so",
-             "@/${LIB}/liby.so", "$PLATFORM/libx.so", "$ORIGINAL/libx.so", "lib$x.so", "libc.so.6",
-             "ld-linux-x86-64.so.2", "libm.so.6", "@/bin/main")
+            ("libmissing.so", "@/missing/libx.so", "$ORIGIN/libx.so", "$LIB/libx.so",
+             "@/$LIB/libx.so", "@/${LIB}/liby.so", "$PLATFORM/libx.so", "$ORIGINAL/libx.so",
+             "lib$x.so", "libc.so.6", "ld-linux-x86-64.so.2", "libm.so.6", "@/bin/main")
         ),
     )  # fmt: skip
 

@@ -45,8 +45,9 @@ class Look(Record, frozen=True):
     other_class: bool = False
     #: ET_EXEC: a program at a fixed address.
     fixed: bool = False
-    #: st_mode, for the set-user-id bit.
+    #: st_mode, for the set-user-id bit, and which file it is.
     mode: int = 0
+    file: tuple[int, int] = (0, 0)
 
 
 def look(path: str, root: Root) -> Look:
@@ -54,6 +55,7 @@ def look(path: str, root: Root) -> Look:
     try:
         fd = os.open(root.outside(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
+        root.note(path, error)
         return Look(error.errno or errno.ENOENT)
     except ValueError:  # a name that no file can have
         return Look(errno.ENOENT)
@@ -100,4 +102,4 @@ def _verified(fd: int) -> Look:
         raise Refused("ELF file's phentsize not the expected size")
     if table + count * _PROGRAM_HEADER > status.st_size:
         raise Refused("cannot read file data")
-    return Look(fixed=kind == _ET_EXEC, mode=status.st_mode)
+    return Look(fixed=kind == _ET_EXEC, mode=status.st_mode, file=(status.st_dev, status.st_ino))

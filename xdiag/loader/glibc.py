@@ -10,8 +10,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from xdiag.errors import CannotRun
 from xdiag.loader import cache
+from xdiag.loader.records import Missing, NotLoaded
 from xdiag.model import Record
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _ASSUMED = (2, 36)
 _USUAL_DIRS = ("/lib64/", "/usr/lib64/")
 
 
-class NotGlibc(CannotRun):
+class NotGlibc(NotLoaded):
     """A dynamic loader whose rules are not those simulated here: musl's, for example."""
 
 
@@ -58,14 +58,22 @@ class Glibc(Record, frozen=True):
     version_known: bool = True
 
 
-def read(interpreter: str, root: Root) -> Glibc:
-    """Facts about the loader at ``interpreter``; raises NotGlibc, or OSError if it cannot be read.
+def of_program(program: str, interpreter: str, root: Root) -> Glibc:
+    """Facts about the loader that a program asks for.
 
-    Its file is searched for the strings that elf/trusted-dirs.h and elf/dl-usage.c put there.
+    Raises NotLoaded where there is none that can be read, and NotGlibc.  Its file is searched for
+    the strings that elf/trusted-dirs.h and elf/dl-usage.c put there.
     """
-    data = root.read(interpreter, _MOST)
+    try:
+        data = root.read(interpreter, _MOST)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise NotLoaded(
+            Missing(interpreter, program, "interpreter", f"the dynamic loader: {reason}")
+        ) from error
     if b"GLIBC_PRIVATE" not in data:
-        raise NotGlibc(f"{interpreter}: not glibc's dynamic loader; only that one is simulated")
+        reason = "not glibc's dynamic loader; only that one is simulated"
+        raise NotGlibc(Missing(interpreter, program, "interpreter", reason))
     real_path = root.real_path(interpreter)
     version = _version(data, real_path, root)
     dirs = _system_dirs(data)

@@ -15,6 +15,8 @@ Request = Literal[
     "DT_NEEDED", "DT_AUXILIARY", "DT_FILTER", "dlopen",
 ]  # fmt: skip
 
+PRELOADS = ("LD_PRELOAD", "/etc/ld.so.preload")
+
 
 class Rule(str, Enum):
     """The loader's rules by which a name leads to a file."""
@@ -104,7 +106,7 @@ class Missing(Record, frozen=True):
         if self.requested_by:
             verb = "opened by" if self.request == "dlopen" else "needed by"
             what = f"{what}, {verb} {self.requested_by}"
-        elif self.request in ("LD_PRELOAD", "/etc/ld.so.preload"):
+        elif self.request in PRELOADS:
             what = f"{what}, of {self.request}"
         about = f"{self.file}: " if self.file not in ("", self.name) else ""
         text = f"{what}: {about}{self.words}"

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from xdiag.discover.root import Root
 
-#: Directories known in one process; more is no program but an attack on the reader.
-_MOST_DIRECTORIES = 1 << 16
+# Limits for one process, many times what a program with a thousand libraries asks for.
+_MOST_DIRECTORIES = 20_000
+_MOST_FILES = 200_000
 
 
 @dataclass(eq=False)
@@ -61,7 +62,7 @@ class Searcher:
         self._known: dict[str, Directory] = {}
         #: errno, which decides whether a search goes on and is part of the last message.
         self.errno = 0
-        #: A 32-bit library was passed over since this was last set to False.
+        #: A 32-bit library was passed over.
         self.other_class = False
         #: What LD_DEBUG=libs prints.
         self.trace: list[str] = []
@@ -69,10 +70,19 @@ class Searcher:
         self.tried: list[str] = []
         #: Directories that were looked into, without a slash at their end.
         self.searched: list[str] = []
+        #: The path that was opened last.
+        self.last = ""
+        self._opened = 0
         #: What an attempt may fail with for the next directory to be tried (bug 31035).
         self._go_on = {errno.ENOENT, errno.EACCES}
         if version >= (2, 39):
             self._go_on.add(errno.ENOTDIR)
+
+    def begin(self) -> None:
+        """Forget what the search for another name tried."""
+        self.tried.clear()
+        self.searched.clear()
+        self.other_class = False
 
     def directories(
         self, paths: Iterable[str], what: str, where: str | None, *, kept: bool = False
@@ -132,6 +142,10 @@ class Searcher:
 
     def open(self, path: str, *, printed: bool = True) -> Look:
         """Open a candidate; raises Refused as ``look`` does."""
+        self.last = path
+        self._opened += 1
+        if self._opened > _MOST_FILES:
+            raise Refused(f"more than {_MOST_FILES} files were tried")
         if printed:
             self.trace.append(f"  trying file={path}")
         try:
