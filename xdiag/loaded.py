@@ -162,7 +162,7 @@ class LoadedRuntime:
         path = self.path if self.path.isprintable() else ascii(self.path)
         return (
             f"{path}{' (deleted)' if self.deleted else ''}"
-            f"  device {os.major(self.device)}:{os.minor(self.device)}, inode {self.inode},"
+            f"  device {os.major(self.device)}:{os.minor(self.device)} inode {self.inode}"
             f" at {self.address:#x}"
         )
 

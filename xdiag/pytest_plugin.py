@@ -1,7 +1,8 @@
 """A pytest plugin: the session fails if two copies of a GPU runtime came into the test process.
 
-``pytest --single-runtime[=FAMILY,...]``, or ``single_runtime = true`` in pytest's configuration.
-Without either it looks at nothing and imports nothing.
+``pytest --single-runtime``, or ``single_runtime = true`` in pytest's configuration; with
+``--single-runtime-of=FAMILY,...`` for other families than libamdhip64.  Without any of them it
+looks at nothing and imports nothing.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ _OUTPUT = "xdiag_two_runtimes"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The option and its counterpart in the configuration."""
-    parser.getgroup("xdiag").addoption(
+    group = parser.getgroup("xdiag")
+    group.addoption(
         "--single-runtime",
-        nargs="?",
-        const="",
+        action="store_true",
+        default=None,
+        help="fail if two copies of libamdhip64 are loaded into the test process, and say during"
+        " which test the second came",
+    )
+    group.addoption(
+        "--single-runtime-of",
         metavar="FAMILY,...",
-        help="fail if two copies of a GPU runtime are loaded into the test process, and say during"
-        " which test the second came; with =FAMILY,... other libraries than libamdhip64",
+        help="the same for these libraries, such as libamdhip64,librccl",
     )
     parser.addini(
         "single_runtime", "as --single-runtime: one copy of libamdhip64", type="bool", default=False
@@ -34,23 +40,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin to watch, if that is wanted."""
-    option = config.getoption("single_runtime")
-    if option is None and not config.getini("single_runtime"):
+    families = config.getoption("single_runtime_of")
+    flag = config.getoption("single_runtime")
+    if families is None and not flag and not config.getini("single_runtime"):
         return
+    option = "--single-runtime" if families is None else "--single-runtime-of"
     from xdiag import loaded
 
     try:
-        names = option.split(",") if option else loaded.DEFAULT_FAMILIES
+        names = families.split(",") if families is not None else loaded.DEFAULT_FAMILIES
         watch = _Watch(config, loaded.known_families(names))
         loaded.loaded_runtimes(watch.families)  # where that cannot be told, now is the time to say
         watch.look("before the tests were collected, by a plugin or a conftest.py")
     except ValueError as error:
-        raise pytest.UsageError(
-            f"--single-runtime: {error}"
-            " (families come after an equals sign, tests before the bare option)"
-        ) from None
+        raise pytest.UsageError(f"{option}: {error}") from None
     except loaded.CannotTell as error:
-        raise pytest.UsageError(f"--single-runtime: {error}") from None
+        raise pytest.UsageError(f"{option}: {error}") from None
     config.pluginmanager.register(watch, "xdiag-single-runtime")
 
 

@@ -45,11 +45,11 @@ def test_a_split_image_is_a_fault_and_the_last_lines_say_what_to_do(
     _split(image)
     done = doctor("--root", str(image.folder), "--env", "LD_LIBRARY_PATH=/opt/xsched/lib")
     assert done.returncode == 1, done.stderr
-    assert "Python: /usr/bin/python3 (the first on PATH)" in done.stdout
+    assert "Python: /usr/bin/python3 (the first in the image that has torch)" in done.stdout
     at = done.stdout.index("FAIL  forecast.agreement")
     told = done.stdout[at:]
     assert f"/{SITE}/torch/lib/libamdhip64.so.6" in told.replace("\n", "").replace(" ", "")
-    assert "export XSCHED_HIP_LIB=" in told
+    assert "ENV XSCHED_HIP_LIB=" in told
     assert "1 FAIL" in done.stdout.splitlines()[-1]
 
 
@@ -87,6 +87,10 @@ def test_a_command_that_is_no_python(doctor: Xdiag) -> None:
     assert done.returncode == 0, done.stdout
     assert "program: /bin/ls" in done.stdout
     assert "PASS  forecast.loader" in done.stdout
+    assert "links to no HIP runtime" in done.stdout
+    shell = doctor("--only", "forecast.*", "--", "bash", "-c", "python3 x.py")
+    assert "WARN  forecast.agreement" in shell.stdout
+    assert "name the program that it starts" in shell.stdout
 
 
 def test_only_and_skip_choose(doctor: Xdiag) -> None:
@@ -117,6 +121,11 @@ def test_list_checks_lists_and_looks_at_nothing(doctor: Xdiag) -> None:
         (["--python", "/nowhere/python"], ["no such file"]),
         (["--env", "NAME"], ["NAME=VALUE"]),
         (["--python", sys.executable, "--", "ls"], ["leave --python out"]),
+        (["--python", "/etc/passwd"], ["/etc/passwd", "no Python interpreter"]),
+        (["--python", "/bin/ls"], ["not a CPython interpreter"]),
+        (["--only", ""], ["--list-checks"]),
+        (["--", "A=1", "python3"], ["use --env A=1"]),
+        (["--", sys.executable, "/nowhere/x.py"], ["/nowhere/x.py: no such script"]),
         (["--", "nonesuch-program"], ["no program nonesuch-program"]),
         (["--only", "environment.*", "-o", "/nowhere/x.json"], ["cannot write"]),
     ],

@@ -268,3 +268,17 @@ def test_a_reader_that_goes_away(
         opener.tell(f"open {runtime('a/libamdhip64.so.6')}")
         assert watching.wait(20) == 0
         assert watching.stderr.read() == ""
+
+
+def test_a_watch_ends_when_nobody_reads_on(home: dict[str, str]) -> None:
+    with subprocess.Popen(["sleep", "60"]) as quiet:
+        try:
+            line = f"{sys.executable} -m xdiag inspect {quiet.pid} --watch 0.1 | head -n 1"
+            done = subprocess.run(
+                ["bash", "-o", "pipefail", "-c", line], env=home, capture_output=True, text=True,
+                timeout=20, check=False,
+            )  # fmt: skip
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout.count("\n") == 1
+        finally:
+            quiet.kill()

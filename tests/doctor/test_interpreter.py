@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from doctor.scenes import Image
 from xdiag.discover.root import Root
 from xdiag.doctor import interpreter
 from xdiag.errors import CannotRun, Usage
@@ -62,29 +63,6 @@ def test_in_an_image_a_launcher_is_not_run(tmp_path: Path) -> None:
     assert not ran.exists()
 
 
-def test_a_command_is_followed_through_its_scripts(tmp_path: Path) -> None:
-    python = tmp_path / "bin" / "python3"
-    python.parent.mkdir()
-    python.symlink_to(sys.executable)
-    environ = {"PATH": str(python.parent)}
-    direct = _script(tmp_path / "tool", f"#!{python}\n")
-    by_env = _script(tmp_path / "bin" / "serve", "#!/usr/bin/env -S python3 -u\n")
-    for command in (["python3", "x.py"], [str(direct)], ["serve"], [str(by_env), "--port", "1"]):
-        _, found = interpreter.of_command(command, HERE, environ)
-        assert found is not None
-        assert found.path == str(python)
-    program, found = interpreter.of_command(["/bin/sh"], HERE, {})
-    assert (program, found) == ("/bin/sh", None)
-
-
-def test_a_command_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(Usage, match="no program nonesuch on PATH"):
-        interpreter.of_command(["nonesuch"], HERE, {"PATH": "/usr/bin"})
-    orphan = _script(tmp_path / "orphan", "#!/nowhere/python3\n")
-    with pytest.raises(Usage, match="which is not there"):
-        interpreter.of_command([str(orphan)], HERE, {})
-
-
 def test_the_active_environment_comes_before_path(tmp_path: Path) -> None:
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
@@ -97,3 +75,27 @@ def test_the_active_environment_comes_before_path(tmp_path: Path) -> None:
 
 def test_an_image_without_a_python_has_none(tmp_path: Path) -> None:
     assert interpreter.usual(Root(tmp_path), {"PATH": "/usr/bin"}) is None
+
+
+def test_a_variable_that_leads_nowhere_is_noted(tmp_path: Path) -> None:
+    found = interpreter.usual(HERE, {"VIRTUAL_ENV": str(tmp_path), "PATH": "/usr/bin"})
+    assert found is not None
+    assert found.notes == (f"VIRTUAL_ENV={tmp_path} has no bin/python.",)
+
+
+def test_in_an_image_the_python_with_torch_is_meant(image: Image) -> None:
+    (image.folder / "opt/venv/bin").mkdir(parents=True)
+    (image.folder / "opt/venv/bin/python").symlink_to("/usr/bin/python3")
+    (image.folder / "opt/venv/pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.11\n")
+    torch = image.folder / "opt/venv/lib/python3.11/site-packages/torch"
+    torch.mkdir(parents=True)
+    (torch / "__init__.py").write_text("")
+    root = Root(image.folder)
+    found = interpreter.usual(root, {"PATH": "/usr/bin"})
+    assert found is not None
+    assert (found.path, found.others) == ("/opt/venv/bin/python", ())
+    # A second one is told of.
+    image.torch()
+    found = interpreter.usual(root, {"PATH": "/usr/bin"})
+    assert found is not None
+    assert (found.path, found.others) == ("/usr/bin/python3", ("/opt/venv/bin/python",))

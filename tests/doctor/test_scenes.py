@@ -40,7 +40,7 @@ def test_torch_with_its_own_runtime_beside_xscheds_rocm_is_a_split(image: Image)
     assert "for XSched: libhalhip.so asks for /opt/rocm/lib/libamdhip64.so" in text
     assert "RPATH" in text
     # The remedy was tried on the forecast.
-    remedy = f"export XSCHED_HIP_LIB=/{SITE}/torch/lib/libamdhip64.so.6"
+    remedy = f"ENV XSCHED_HIP_LIB=/{SITE}/torch/lib/libamdhip64.so.6"
     assert any(each.startswith(remedy) and "1 HIP runtime)" in each for each in told.remedy)
     assert examination.exit_code(found.values()) == 1
 

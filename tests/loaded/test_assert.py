@@ -39,9 +39,9 @@ def test_two_copies_are_named_with_what_follows_and_what_to_do(library: Path, ot
     assert str(error) == "\n".join(
         [
             f"2 copies of libamdhip64 are loaded in process {pid}:",
-            f"  {library}  device {device}, inode {library.stat().st_ino},"
+            f"  {library}  device {device} inode {library.stat().st_ino}"
             f" at {first.address:#x}, loaded first",
-            f"  {other}  device {device}, inode {other.stat().st_ino}, at {second.address:#x}",
+            f"  {other}  device {device} inode {other.stat().st_ino} at {second.address:#x}",
             loaded.FAMILIES["libamdhip64"],
             f"Who brought in each of them: xdiag inspect {pid}",
         ]
@@ -282,7 +282,7 @@ def test_the_record_is_frozen_and_compares_by_value() -> None:
     assert one != ("librccl",)
     assert eval(repr(one), {"LoadedRuntime": loaded.LoadedRuntime}) == one
     assert pickle.loads(pickle.dumps(one)) == one
-    assert str(one) == "/a/librccl.so.1  device 8:1, inode 7, at 0x1000"
+    assert str(one) == "/a/librccl.so.1  device 8:1 inode 7 at 0x1000"
     with pytest.raises(AttributeError, match="cannot assign to field 'path'"):
         one.path = "/b"  # type: ignore[misc]
     with pytest.raises(AttributeError, match="cannot delete field 'path'"):

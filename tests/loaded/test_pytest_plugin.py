@@ -148,19 +148,24 @@ def test_a_copy_that_was_closed_again_counts(project: Path) -> None:
 def test_other_families(project: Path) -> None:
     (project / "test_it.py").write_text(TESTS.replace("libamdhip64.so.6", "librccl.so.1"))
     assert run_pytest(project, "--single-runtime")[0] == 0
-    status, output = run_pytest(project, "--single-runtime=libamdhip64,librccl")
+    status, output = run_pytest(project, "--single-runtime-of=libamdhip64,librccl")
     assert status == 1
     assert "single runtime: libamdhip64, librccl\n" in output
     assert "2 copies of librccl are loaded" in output
 
 
-@pytest.mark.parametrize("options", [("--single-runtime=libcuda",), ("--single-runtime", "tests")])
-def test_what_is_no_family_is_a_usage_error(project: Path, options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("family", ["libcuda", ""])
+def test_what_is_no_family_is_a_usage_error(project: Path, family: str) -> None:
     (project / "test_it.py").write_text(TESTS)
-    status, output = run_pytest(project, *options)
+    status, output = run_pytest(project, f"--single-runtime-of={family}")
     assert status == pytest.ExitCode.USAGE_ERROR
-    assert f"ERROR: --single-runtime: no family {options[-1].rpartition('=')[2]!r}; known" in output
+    assert f"ERROR: --single-runtime-of: no family {family!r}; known" in output
     assert "Traceback" not in output
+
+
+def test_the_option_takes_no_test_for_its_value(project: Path) -> None:
+    (project / "test_it.py").write_text(TESTS)
+    assert run_pytest(project, "--single-runtime", "test_it.py")[0] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
-"""The driver, compiled once."""
+"""The driver, compiled once, and a small root with a loader, a C library and the driver."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from loader.trees import INTERPRETER
+
+from loader.trees import INTERPRETER, LDCONFIG
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +24,35 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> str:
          str(library)], check=True,
     )  # fmt: skip
     return str(library)
+
+
+@pytest.fixture(scope="session")
+def small_root(driver: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root in which the generated programs run; tests lay their trees out below its /t."""
+    if os.geteuid() != 0 or not shutil.which(LDCONFIG):
+        pytest.skip("needs root, for chroot, and ldconfig")
+    root = tmp_path_factory.mktemp("root")
+    loader = Path(os.path.realpath(INTERPRETER))
+    for source in (loader, loader.with_name("libc.so.6")):
+        target = root / str(source).lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    for folder in ("etc", "drv", "proc/self"):
+        (root / folder).mkdir(parents=True)
+    path = root / INTERPRETER.lstrip("/")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(loader)
+    # Where Debian has it: /lib is a link there, and the loader searches by that name.
+    if not (root / "lib").exists():
+        (root / "lib").symlink_to("usr/lib")
+    shutil.copy(driver, root / "drv" / "libdriver.so")
+    # What the loader asks for $ORIGIN of the program.
+    (root / "proc/self/exe").symlink_to("/t/bin/main")
+    return root
+
+
+@pytest.fixture(scope="session")
+def in_small_root(small_root: Path) -> str:
+    """The driver, as seen from inside of the small root."""
+    return "/drv/libdriver.so"

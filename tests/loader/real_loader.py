@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _PREFIX = re.compile(r"^ *\d+:\t", re.MULTILINE)
 #: Lines of LD_DEBUG=libs and files that say what is looked for and where.
@@ -39,12 +40,11 @@ class Seen:
     warnings: list[str] = field(default_factory=list)
 
 
-def run(command: Sequence[str], environ: dict[str, str], cwd: str) -> Seen:
-    """Start the program with the loader's tongue loosened."""
-    done = subprocess.run(
-        command, env={**environ, "LD_DEBUG": "libs,files,scopes"}, cwd=cwd, capture_output=True,
-        encoding="utf-8", errors="surrogateescape", timeout=20,
-    )  # fmt: skip
+def run(
+    command: Sequence[str], environ: dict[str, str], cwd: str, root: Path | None = None
+) -> Seen:
+    """Start the program, in a root of its own if one is given, with the loader's tongue loosened."""
+    done = _run(command, {**environ, "LD_DEBUG": "libs,files,scopes"}, cwd, root)
     lines = _PREFIX.sub("", done.stderr).split("\n")
     fatal = _FATAL.search(done.stderr)
     said = done.stdout.split("\n")[:-1]
@@ -62,12 +62,11 @@ def run(command: Sequence[str], environ: dict[str, str], cwd: str) -> Seen:
     )
 
 
-def listed(program: str, environ: dict[str, str], cwd: str) -> list[tuple[str, str]]:
+def listed(
+    program: str, environ: dict[str, str], cwd: str, root: Path | None = None
+) -> list[tuple[str, str]]:
     """What ldd tells: name and path of each object, "" for the path of one that is not found."""
-    done = subprocess.run(
-        [program], env={**environ, "LD_TRACE_LOADED_OBJECTS": "1"}, cwd=cwd, capture_output=True,
-        encoding="utf-8", errors="surrogateescape", timeout=20,
-    )  # fmt: skip
+    done = _run([program], {**environ, "LD_TRACE_LOADED_OBJECTS": "1"}, cwd, root)
     assert done.returncode == 0, done
     found = []
     for line in done.stdout.split("\n"):
@@ -76,6 +75,19 @@ def listed(program: str, environ: dict[str, str], cwd: str) -> list[tuple[str, s
         elif match := re.fullmatch(r"\t(?:(.*) => )?(.*) \(0x[0-9a-f]+\)", line):
             found.append((match[1] or match[2], match[2]))
     return [(name, path) for name, path in found if name != VDSO]
+
+
+def _run(
+    command: Sequence[str], environ: dict[str, str], cwd: str, root: Path | None
+) -> subprocess.CompletedProcess[str]:
+    def enter() -> None:
+        os.chroot(root or "/")
+        os.chdir(cwd)
+
+    return subprocess.run(
+        command, env=environ, cwd=None if root else cwd, capture_output=True, encoding="utf-8",
+        errors="surrogateescape", timeout=20, preexec_fn=enter if root else None,
+    )  # fmt: skip
 
 
 def sources(trace: list[str]) -> dict[str, set[tuple[str, str]]]:

@@ -7,6 +7,8 @@ the same wherever that is.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 from loader.elf_writer import EMPTY, ET_EXEC, Content, Short, written
 from xdiag.loader.cpu import this_cpu
 
+#: Debian keeps it from users' PATH.
+LDCONFIG = shutil.which("ldconfig", path="/sbin:/usr/sbin") or "ldconfig"
 INTERPRETER = "/lib64/ld-linux-x86-64.so.2"
 
 # ---- what a tree is --------------------------------------------------------------------------
@@ -62,6 +66,10 @@ class Tree(Short):
     files: tuple[Library | Link | Obstacle, ...] = ()
     environ: tuple[tuple[str, str], ...] = ()
     opens: tuple[Open, ...] = ()
+    #: For a root of its own: /etc/ld.so.conf, the cache's format, /etc/ld.so.preload.
+    conf: tuple[str, ...] = ()
+    cache_format: str = ""
+    preload: str = ""
 
     @property
     def has_filtees(self) -> bool:
@@ -93,6 +101,8 @@ def lay_out(tree: Tree, top: Path, driver: str, *, inside: str | None = None) ->
     here = str(top) if inside is None else inside
     for each in tree.files:
         _place(each, top, here)
+    if tree.cache_format:
+        _configure(tree, top.parent, here)
     program = top / "bin" / "main"
     program.parent.mkdir(exist_ok=True)
     needed = tuple(driver if name == "DRIVER" else name for name in tree.program.needed)
@@ -100,6 +110,20 @@ def lay_out(tree: Tree, top: Path, driver: str, *, inside: str | None = None) ->
     program.write_bytes(written(content))
     program.chmod(0o755)
     return program
+
+
+def _configure(tree: Tree, root: Path, here: str) -> None:
+    """Write what the loader reads below /etc of the root."""
+    etc = root / "etc"
+    conf = "".join(f"{line}\n" for line in tree.conf).replace("@", here)
+    (etc / "ld.so.conf").write_text(conf)
+    (etc / "ld.so.preload").unlink(missing_ok=True)
+    if tree.preload:
+        (etc / "ld.so.preload").write_text(tree.preload.replace("@", here))
+    (etc / "ld.so.cache").unlink(missing_ok=True)
+    subprocess.run(
+        [LDCONFIG, "-r", str(root), "-X", "-c", tree.cache_format], check=True, capture_output=True
+    )
 
 
 def _place(each: Library | Link | Obstacle, top: Path, here: str) -> None:
@@ -254,3 +278,24 @@ def trees(draw: st.DrawFn) -> Tree:
     tree = Tree(program, tuple(files), tuple(environ.items()), tuple(opens))
     # A filtee that is the program itself makes the loader lose its list.
     return replace(tree, program=replace(program, soname=None)) if tree.has_filtees else tree
+
+
+_separators = st.sampled_from((" ", "\n", "\t", ":", " # libnone.so\n", "#\n", "# a: b #\n"))
+
+
+@st.composite
+def rooted_trees(draw: st.DrawFn) -> Tree:
+    """A tree with a configuration of its own below /etc."""
+    tree = draw(trees())
+    places = sorted({os.path.dirname(each.path) for each in tree.files if "/" in each.path})
+    conf = draw(st.lists(st.sampled_from(places).map("@/{}".format), max_size=4, unique=True))
+    preload = ""
+    if draw(st.integers(0, 3)) == 3:
+        names = _requests([each.path for each in tree.files])
+        preload = "".join(draw(st.lists(st.one_of(names, _separators), max_size=8)))
+    return replace(
+        tree,
+        conf=tuple(conf),
+        cache_format=draw(st.sampled_from(("new", "new", "compat", "old"))),
+        preload=preload,
+    )

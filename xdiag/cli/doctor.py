@@ -70,6 +70,8 @@ def command(
     from xdiag.doctor.catalogue import CHECKS
     from xdiag.render import doctor as rendering
 
+    if any(not glob.strip(" ,") for glob in (*only, *skip)):
+        raise Usage("--only and --skip need the name of a check (xdiag doctor --list-checks)")
     chosen = pick(CHECKS, only, "check")
     dropped = {check.id for check in pick(CHECKS, skip, "check")} if skip else set()
     chosen = [check for check in chosen if check.id not in dropped]
@@ -102,6 +104,7 @@ def _patient(
     command_line: tuple[str, ...],
 ) -> Patient:
     from xdiag.discover.root import Root
+    from xdiag.doctor import command_line as command_line_module
     from xdiag.doctor import interpreter
     from xdiag.doctor.patient import Patient
 
@@ -115,22 +118,21 @@ def _patient(
         if not equals or not name:
             raise Usage(f"--env {setting}: not of the form NAME=VALUE")
         environ[name] = value
-    program, found, trouble = "", None, ""
+    cwd = os.getcwd() if tree.is_this_machine else "/"
+    patient = Patient(root=tree, environ=environ, cwd=cwd, command=command_line)
     if command_line:
-        program, found = interpreter.of_command(command_line, tree, environ)
+        start = command_line_module.understood(command_line, tree, environ, cwd)
+        patient.program, patient.interpreter = start.program, start.interpreter
+        patient.environ = start.environ
+        patient.script, patient.module, patient.site = start.script, start.module, start.site
+        patient.launcher = start.launcher
     elif python is not None:
-        found = interpreter.named(python, tree, environ)
+        patient.interpreter = interpreter.named(python, tree, environ)
     else:
         try:
-            found = interpreter.usual(tree, environ)
+            patient.interpreter = interpreter.usual(tree, environ)
         except CannotRun as error:
-            trouble = str(error)
-    return Patient(
-        root=tree,
-        environ=environ,
-        interpreter=found,
-        no_interpreter=trouble,
-        program=program,
-        command=command_line,
-        cwd=os.getcwd() if tree.is_this_machine else "/",
-    )
+            patient.no_interpreter = str(error)
+    # What cannot be an interpreter is told now, once, and not by every check.
+    _ = patient.python
+    return patient

@@ -12,7 +12,7 @@ import click
 
 from xdiag import cli
 from xdiag.cli import output
-from xdiag.errors import FAULT_FOUND, NOTHING_WRONG, CannotRun, Usage
+from xdiag.errors import COULD_NOT_RUN, FAULT_FOUND, NOTHING_WRONG, CannotRun, Usage
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,6 +105,8 @@ def _survey(as_json: bool, path: str | None) -> int:
         output.write(json_document.record(found), path)
     else:
         output.show(lambda console: _show_survey(console, found), path)
+    if not found.looked_at and found.refused:
+        return COULD_NOT_RUN
     return FAULT_FOUND if found.fault else NOTHING_WRONG
 
 
@@ -144,7 +146,7 @@ def _watch(pid: int, seconds: float, *, as_json: bool) -> int:
 
     two = False
     with Proc(pid) as process:
-        for change in watch(process, seconds):
+        for change in watch(process, seconds, _reader()):
             second = bool(change.appeared) and _has_two(change.loaded)
             two = two or second
             inspection = _inspection_of(process) if second else None
@@ -154,6 +156,14 @@ def _watch(pid: int, seconds: float, *, as_json: bool) -> int:
                 cli._discard_output()
                 break
     return FAULT_FOUND if two else NOTHING_WRONG
+
+
+def _reader() -> int | None:
+    """Standard output, where it is a descriptor that can be asked whether somebody reads it."""
+    try:
+        return sys.stdout.fileno()
+    except (OSError, ValueError):
+        return None
 
 
 def _tell(pid: int, change: Change, inspection: Inspection | None, *, as_json: bool) -> None:
@@ -169,7 +179,7 @@ def _tell(pid: int, change: Change, inspection: Inspection | None, *, as_json: b
 
 
 def _has_two(loaded: tuple[LoadedObject, ...]) -> bool:
-    from xdiag.doctor.runtimes_in_process import HIP
+    from xdiag.discover.names import HIP
 
     return sum(each.family == HIP for each in loaded) > 1
 

@@ -89,7 +89,7 @@ class Libraries(Record, frozen=True):
 class Place:
     """Somewhere libraries are: directories, or files by path."""
 
-    source: Literal["torch", "rocm", "package", "system", "cache", "option"]
+    source: Literal["torch", "rocm", "package", "system", "environment", "cache", "option"]
     words: str
     folders: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
@@ -158,6 +158,15 @@ def in_system(
         folders=(*told, *(usual_folders() if folders is None else folders)),
         paths=tuple(cached),
     )
+
+
+def in_environment(environ: Mapping[str, str], cwd: str) -> Iterator[Place]:
+    """Files that variables name: for the loader, or for one package that opens a runtime."""
+    for name in ("LD_PRELOAD", "XSCHED_HIP_LIB", "TRITON_LIBHIP_PATH"):
+        told = [each for each in re.split("[: ]", environ.get(name, "")) if "/" in each]
+        if told:
+            paths = tuple(os.path.join(cwd, each) for each in told)
+            yield Place("environment", name, paths=paths)
 
 
 def usual_folders() -> tuple[str, ...]:

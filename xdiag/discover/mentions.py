@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from xdiag.discover import elf
-from xdiag.discover.names import as_text, family_of
+from xdiag.discover.names import HIP, as_text, family_of
 from xdiag.discover.source import parsed
 from xdiag.model import Record
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 #: In every name of the library, with or without "lib" and ".so" around it.
 _WORD = b"amdhip64"
-_FAMILY = "libamdhip64"
 
 #: Bytes of a module that are looked through; generated ones have some megabytes.
 _MOST_MODULE = 8 << 20
@@ -160,7 +159,7 @@ class _Search:
                 return
             if name.endswith(".py"):
                 self._module(folder, name)
-            elif (name.endswith(".so") or ".so." in name) and family_of(name) != _FAMILY:
+            elif (name.endswith(".so") or ".so." in name) and family_of(name) != HIP:
                 self._library(folder, name)
 
     def skipped(self) -> Iterator[str]:
@@ -237,7 +236,7 @@ class _Search:
         if not whole:
             self.in_part.append(path)
         for each in needed:
-            if family_of(each) == _FAMILY:
+            if family_of(each) == HIP:
                 self._add(folder, name, "needs", each)
         for each in dict.fromkeys(_names_in(places)):
             if each not in needed:
@@ -345,7 +344,7 @@ def _is_name(text: str) -> bool:
     if base.endswith(_NOT_HERE):
         return False
     # Patterns for glob, and the name that vLLM and others look for in maps.
-    return base == "libamdhip64" or "*" in base or "{" in base or family_of(base) == _FAMILY
+    return base == "libamdhip64" or "*" in base or "{" in base or family_of(base) == HIP
 
 
 def _files(paths: list[str]) -> str:

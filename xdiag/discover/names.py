@@ -15,6 +15,9 @@ from xdiag.loaded import FAMILIES, is_named
 SHIM_SONAME = "libshimhip.so"
 SHIM = "libshimhip"
 
+#: The family of which two copies in a process are always a fault.
+HIP = "libamdhip64"
+
 _STARTS = tuple(FAMILIES)
 
 
@@ -34,3 +37,8 @@ def version_in(name: str) -> str:
 def as_text(name: str) -> str:
     """A name from the file system made fit for a report: bytes that are no UTF-8 as escapes."""
     return name.encode(errors="backslashreplace").decode()
+
+
+def identity(device: int, inode: int) -> str:
+    """``device 8:1 inode 123``: what makes a file that file, as /proc/PID/maps shows it."""
+    return f"device {os.major(device)}:{os.minor(device)} inode {inode}"

@@ -27,6 +27,8 @@ class Root:
 
     def __init__(self, path: str | os.PathLike[str] = "/") -> None:
         self.path = os.path.abspath(path)
+        #: Paths that this user may not read or look into: what is below them is not known.
+        self.refused: set[str] = set()
 
     @property
     def is_this_machine(self) -> bool:
@@ -77,7 +79,8 @@ class Root:
         """Sorted names in a directory; empty where there is none that can be listed."""
         try:
             return sorted(os.listdir(self.outside(path)))
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            self.note(path, error)
             return []
 
     def open(self, path: str) -> BinaryIO:
@@ -85,7 +88,12 @@ class Root:
 
         A pipe or device is refused rather than waited for.
         """
-        fd = os.open(self.outside(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        try:
+            fd = os.open(self.outside(path), flags)
+        except OSError as error:
+            self.note(path, error)
+            raise
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "not a regular file", path)
@@ -103,10 +111,16 @@ class Root:
         except (OSError, ValueError):
             return ""
 
+    def note(self, path: str, error: Exception) -> None:
+        """Remember a path that this user may not read; other errors are no matter here."""
+        if isinstance(error, PermissionError):
+            self.refused.add(path)
+
     def _mode(self, path: str) -> int:
         try:
             return self.stat(path).st_mode
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            self.note(path, error)
             return 0
 
     def _resolved(self, path: str, *, follow: bool, strict: bool) -> str:

@@ -9,7 +9,7 @@ import ast
 from typing import TYPE_CHECKING, Literal
 
 from xdiag.discover import python_environment
-from xdiag.discover.names import family_of
+from xdiag.discover.names import HIP, family_of
 from xdiag.discover.source import parsed
 from xdiag.model import Record
 
@@ -47,7 +47,7 @@ class Torch(Record, frozen=True):
         """Who provides its HIP runtime; empty for a build without HIP."""
         if self.preloads:
             return "wheels"
-        if any(family_of(name) == "libamdhip64" for name in self.bundled):
+        if any(family_of(name) == HIP for name in self.bundled):
             return "bundled"
         return "system" if self.hip else ""
 

@@ -69,6 +69,24 @@ def walk(site_dirs: Iterable[str], root: Root) -> Tree:
     return Tree(walker.folders, walker.skipped())
 
 
+def beside(folder: str, root: Root) -> Tree:
+    """A script's directory and the packages in it, which it would import; not all that is below.
+
+    A script may lie in a home directory.
+    """
+    names = root.names(folder)
+    packages = [
+        f"{folder}/{name}" for name in names if root.is_file(f"{folder}/{name}/__init__.py")
+    ]
+    below = walk(packages, root)
+    files = [name for name in names if not root.is_dir(f"{folder}/{name}")]
+    try:
+        own = Folder(folder, folder, root.outside(folder), files)
+    except OSError:
+        return below
+    return Tree([own, *below.folders], below.skipped)
+
+
 class _Walker:
     """A walk while it goes."""
 
@@ -96,8 +114,9 @@ class _Walker:
                 continue
             try:
                 listing = os.scandir(outside)
-            except OSError:
+            except OSError as error:
                 self.unreadable.append(path)
+                self.root.note(path, error)
                 continue
             folder = Folder(site_dir, path, outside)
             below: list[tuple[str, str, str, int]] = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from xdiag.discover import xsched
 from xdiag.discover.mentions import RULES
-from xdiag.discover.names import SHIM_SONAME, family_of
+from xdiag.discover.names import HIP, SHIM_SONAME, family_of
 from xdiag.loader.link_map import LinkMap, NotLoaded
 from xdiag.model import Record
 
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from xdiag.doctor.patient import Patient
     from xdiag.loader.link_map import Loaded
 
-PROGRAM, TORCH, XSCHED = "the program", "torch", "XSched"
+PROGRAM, TORCH, XSCHED, SCRIPT = "the program", "torch", "XSched", "the script's own files"
 #: Names the library on every page, and opens it only in processes of its own.
 OURSELVES = "xdiag"
-_RUNTIME = "libamdhip64"
 #: Top-level packages that are parties of their own, or the providers of what the others open.
 _TOLD_BY_THEMSELVES = ("torch", "xsched", "rocm_sdk", "_rocm_sdk", "xdiag")
 #: Functions that open what they are given; a literal that is in a list is given to one of them.
@@ -109,6 +108,13 @@ class _Telling:
     patient: Patient
     environ: Mapping[str, str]
     parties: list[Party] = field(default_factory=list)
+    link_map: LinkMap | None = None
+
+    @property
+    def map(self) -> LinkMap:
+        """The link map, once the program has started."""
+        assert self.link_map is not None
+        return self.link_map
 
     def told(self) -> Forecast:
         interpreter = self.patient.interpreter
@@ -117,7 +123,7 @@ class _Telling:
         if not program:
             return Forecast(())
         self._party(PROGRAM, lambda: self._start(program))
-        if not hasattr(self, "map"):
+        if self.link_map is None:
             return Forecast(tuple(self.parties))
         loader = self.map.glibc.path if self.map.glibc is not None else ""
         started = tuple(each.path for each in self.map.objects[1:])
@@ -126,6 +132,8 @@ class _Telling:
         if self.patient.xsched.present:
             self._party(XSCHED, self._xsched)
         if interpreter is not None:
+            own = self.patient.own_mentions.found
+            self._party(SCRIPT, functools.partial(self._package, "", own), certain=False)
             for package, mentions in self._packages().items():
                 self._party(
                     f"the package {package}",
@@ -137,7 +145,7 @@ class _Telling:
     # ---- the parties' requests, in their order; each yields what came of one -----------------
 
     def _start(self, program: str) -> Iterator[Loaded]:
-        self.map = LinkMap.of_program(
+        self.link_map = LinkMap.of_program(
             program, self.patient.root, self.environ, cwd=self.patient.cwd, keep_going=True
         )
         yield from self.map.objects
@@ -188,7 +196,7 @@ class _Telling:
         rule = RULES.get(package)
         if rule is not None:
             named = self.environ.get(rule.variable, "") if rule.variable else ""
-            runtimes = (each for each in self.map.objects if family_of(_base(each)) == _RUNTIME)
+            runtimes = (each for each in self.map.objects if family_of(_base(each)) == HIP)
             loaded = next(runtimes, None)
             if named:
                 yield from self._tried(named)
@@ -213,7 +221,7 @@ class _Telling:
         function = mention.call.rpartition(".")[2]
         if function == "find_library":
             paths = map(os.path.basename, self.patient.loader_cache)
-            return next((name for name in paths if family_of(name) == _RUNTIME), "")
+            return next((name for name in paths if family_of(name) == HIP), "")
         if function not in _OPENS and not mention.name.startswith("/"):
             return ""
         return mention.name if family_of(os.path.basename(mention.name)) else ""
@@ -268,8 +276,8 @@ class _Telling:
         self, name: str, requests: Callable[[], Iterator[Loaded]], *, certain: bool = True
     ) -> None:
         """Carry out a party's requests and note which GPU libraries they led to."""
-        before = set(self._names()) if hasattr(self, "map") else set()
-        missing = len(self.map.missing) if hasattr(self, "map") else 0
+        before = {each.path for each in self.link_map.objects} if self.link_map else set()
+        missing = len(self.link_map.missing) if self.link_map else 0
         asked: list[Loaded] = []
         problems: list[str] = []
         try:
@@ -277,10 +285,10 @@ class _Telling:
             asked.extend(requests())
         except NotLoaded as error:
             problems.append(str(error))
-        if hasattr(self, "map"):
-            problems += map(str, self.map.missing[missing:])
+        if self.link_map is not None:
+            problems += map(str, self.link_map.missing[missing:])
         openings = [self._opening(name, each) for each in asked if _is_gpu_library(each)]
-        for each in self.map.objects if hasattr(self, "map") else ():
+        for each in self.link_map.objects if self.link_map is not None else ():
             if each.path not in before:
                 openings += self._needs(name, each)
         if openings or problems or certain:
@@ -306,9 +314,6 @@ class _Telling:
             del needed
             if found is not None and _is_gpu_library(found):
                 yield self._opening(party, found)
-
-    def _names(self) -> Iterator[str]:
-        return (each.path for each in self.map.objects)
 
 
 def _base(loaded: Loaded) -> str:

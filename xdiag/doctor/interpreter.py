@@ -11,7 +11,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from xdiag.errors import CannotRun, Usage
+from msgspec.structs import replace
+
+from xdiag.discover import python_environment
+from xdiag.errors import CannotRun, Usage, XdiagError
 from xdiag.model import Record
 
 if TYPE_CHECKING:
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 
 _NAMES = ("python3", "python")
 #: Where images keep an environment that no variable points at.
-_USUAL = ("/opt/venv/bin", "/opt/conda/bin", "/usr/local/bin", "/usr/bin", "/bin")
+_USUAL = ("/opt/venv/bin", "/opt/conda/bin", "/venv/bin", "/app/.venv/bin", "/workspace/.venv/bin",
+          "/usr/local/bin", "/usr/bin")  # fmt: skip
+#: Directories each of whose entries may be an environment.
+_PARENTS = ("/opt", "/opt/conda/envs", "/opt/venvs", "/root", "/app", "/workspace")
 #: Seconds that a launcher may take to say which interpreter it launches.
 _PATIENCE = 10
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*")
@@ -32,6 +38,15 @@ class Interpreter(Record, frozen=True):
 
     path: str
     because: str
+    #: Other interpreters here that have torch, where nobody said which is meant.
+    others: tuple[str, ...] = ()
+    #: Variables that should have led to one and do not, in sentences.
+    notes: tuple[str, ...] = ()
+
+
+def is_python(name: str) -> bool:
+    """Whether a program is called as a Python interpreter is."""
+    return _PYTHON.fullmatch(name) is not None
 
 
 def named(python: str, root: Root, environ: Mapping[str, str]) -> Interpreter:
@@ -41,7 +56,7 @@ def named(python: str, root: Root, environ: Mapping[str, str]) -> Interpreter:
     """
     path = python
     if "/" not in python:
-        found = next(_on_path((python,), root, environ), "")
+        found = next(on_path((python,), root, environ), "")
         if not found and not root.is_dir(os.path.abspath(python)):
             raise Usage(f"no {python} on PATH{_inside(root)}")
         path = found or python
@@ -54,73 +69,70 @@ def named(python: str, root: Root, environ: Mapping[str, str]) -> Interpreter:
             raise Usage(f"{python}: a directory without bin/python{_inside(root)}")
     if not root.is_file(path):
         raise Usage(f"{python}: no such file{_inside(root)}")
-    return _launched(path, f"--python {python}", root)
-
-
-def of_command(
-    command: Sequence[str], root: Root, environ: Mapping[str, str]
-) -> tuple[str, Interpreter | None]:
-    """The program that a command starts, and the interpreter if that is Python.
-
-    A script's first line is followed, one ``env`` in it too.  Raises Usage for no such program.
-    """
-    program = command[0]
-    if "/" not in program:
-        found = next(_on_path((program,), root, environ), "")
-        if not found:
-            raise Usage(f"no program {program} on PATH{_inside(root)}")
-        program = found
-    elif root.is_this_machine:
-        program = os.path.abspath(program)
-    if not root.is_file(program):
-        raise Usage(f"{program}: no such program{_inside(root)}")
-    because = f"the command {program}"
-    for _ in range(4):  # execve follows that many scripts (fs/exec.c, BINPRM_MAX_RECURSION)
-        if _PYTHON.fullmatch(os.path.basename(program)):
-            return program, _launched(program, because, root)
-        words = _first_line(program, root)
-        if not words:
-            return program, None
-        if os.path.basename(words[0]) == "env" and len(words) > 1:
-            name = next((word for word in words[1:] if not word.startswith("-")), "")
-            program = next(_on_path((name,), root, environ), "")
-        else:
-            program = words[0]
-        if not program or not root.is_file(program):
-            raise Usage(f"{because} is a script of {' '.join(words)}, which is not there")
-    return program, None
+    return launched(path, f"--python {python}", root)
 
 
 def usual(root: Root, environ: Mapping[str, str]) -> Interpreter | None:
-    """The interpreter of the active environment, else xdiag's own if torch is there, else PATH's.
+    """The interpreter that is meant where nobody says: the active environment's.
 
-    In an image, where nothing is active, the first at a usual place.
+    Else xdiag's own if torch is there, else the first on PATH.  In an image, where nothing is
+    active, the first that has torch, on PATH or in a usual place; else the first.  None where
+    there is no Python.
     """
+    notes: list[str] = []
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
         if prefix := environ.get(variable):
-            for name in _NAMES:
-                path = f"{prefix}/bin/{name}"
-                if root.is_file(path):
-                    return _launched(path, f"{variable} points there", root)
-    if root.is_this_machine and _own_has_torch():
+            found = next(filter(root.is_file, (f"{prefix}/bin/{name}" for name in _NAMES)), "")
+            if found:
+                return launched(found, f"{variable} points there", root)
+            notes.append(f"{variable}={prefix} has no bin/python.")
+    chosen = _on_this_machine(root, environ) if root.is_this_machine else _in_image(root, environ)
+    return replace(chosen, notes=tuple(notes)) if chosen is not None else None
+
+
+def _on_this_machine(root: Root, environ: Mapping[str, str]) -> Interpreter:
+    if _has_torch(sys.executable, root, environ):
         return Interpreter(sys.executable, "xdiag runs in it, and torch is there")
-    path = next(_on_path(_NAMES, root, environ), "")
+    path = next(on_path(_NAMES, root, environ), "")
     if path:
-        return _launched(path, "the first on PATH", root)
-    for folder in _USUAL:
-        for name in _NAMES:
-            if root.is_file(f"{folder}/{name}"):
-                return _launched(f"{folder}/{name}", "found in a usual place", root)
-    return Interpreter(sys.executable, "xdiag runs in it") if root.is_this_machine else None
+        return launched(path, "the first on PATH", root)
+    return Interpreter(sys.executable, "xdiag runs in it")
 
 
-def _own_has_torch() -> bool:
-    return any(os.path.isdir(os.path.join(folder, "torch")) for folder in sys.path if folder)
+def _in_image(root: Root, environ: Mapping[str, str]) -> Interpreter | None:
+    every = _all_in(root, environ)
+    with_torch = [path for path in every if _has_torch(path, root, environ)]
+    if with_torch:
+        chosen = launched(with_torch[0], "the first in the image that has torch", root)
+        return replace(chosen, others=tuple(with_torch[1:]))
+    return launched(every[0], "the first in the image; none has torch", root) if every else None
 
 
-def _launched(path: str, because: str, root: Root) -> Interpreter:
+def _all_in(root: Root, environ: Mapping[str, str]) -> list[str]:
+    """Interpreters of an image, each environment once."""
+    folders = [*_USUAL]
+    for parent in _PARENTS:
+        folders += (f"{parent}/{name}/bin" for name in root.names(parent))
+    paths = [*on_path(_NAMES, root, environ)]
+    paths += (f"{folder}/{name}" for folder in dict.fromkeys(folders) for name in _NAMES)
+    found: dict[str, str] = {}
+    for path in paths:
+        if root.is_file(path):
+            found.setdefault(os.path.dirname(path), path)
+    return list(found.values())
+
+
+def _has_torch(python: str, root: Root, environ: Mapping[str, str]) -> bool:
+    try:
+        environment = python_environment.find(python, root, environ)
+    except XdiagError:
+        return False
+    return bool(python_environment.packages("torch", environment, root))
+
+
+def launched(path: str, because: str, root: Root) -> Interpreter:
     """The interpreter itself, where ``path`` is a script that starts it, as pyenv's shims are."""
-    if not _first_line(path, root):
+    if not first_line(path, root):
         return Interpreter(path, because)
     if not root.is_this_machine:
         raise CannotRun(f"{path} is a script that starts an interpreter; name that with --python")
@@ -139,7 +151,7 @@ def _launched(path: str, because: str, root: Root) -> Interpreter:
     return Interpreter(started, f"{because}; started by the script {path}")
 
 
-def _first_line(path: str, root: Root) -> list[str]:
+def first_line(path: str, root: Root) -> list[str]:
     """The words after ``#!``; empty for what is no script."""
     try:
         start = root.read(path, 512)
@@ -150,7 +162,8 @@ def _first_line(path: str, root: Root) -> list[str]:
     return os.fsdecode(start[2:].split(b"\n")[0]).split()
 
 
-def _on_path(names: Sequence[str], root: Root, environ: Mapping[str, str]) -> Iterator[str]:
+def on_path(names: Sequence[str], root: Root, environ: Mapping[str, str]) -> Iterator[str]:
+    """Programs of these names in PATH's directories, as a shell would find them."""
     for folder in environ.get("PATH", "").split(":"):
         for name in names:
             path = os.path.join(folder, name)
@@ -166,4 +179,4 @@ def _may_run(path: str, root: Root) -> bool:
 
 
 def _inside(root: Root) -> str:
-    return "" if root.is_this_machine else f" in {root.path}"
+    return "" if root.is_this_machine else f" in {root.path} (paths count from there)"

@@ -5,9 +5,12 @@ A fact is looked up when a check first asks for it, and once.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from xdiag.discover import (
     devices,
@@ -54,6 +57,13 @@ class Patient:
     program: str = ""
     command: tuple[str, ...] = ()
     cwd: str = "/"
+    #: The file that Python runs, or its -m module; both empty without a command that says so.
+    script: str = ""
+    module: str = ""
+    #: False for Python's -S: packages are left out.
+    site: bool = True
+    #: Whether the program starts others, which are not foretold.
+    launcher: bool = False
     #: Whether a check's own bug is raised instead of told.
     debug: bool = False
 
@@ -69,7 +79,14 @@ class Patient:
         """
         if self.interpreter is None:
             return None
-        return python_environment.find(self.interpreter.path, self.root, self.environ, self.cwd)
+        found = python_environment.find(self.interpreter.path, self.root, self.environ, self.cwd)
+        if self.site:
+            return found
+        path = self.environ.get("PYTHONPATH", "").split(":")
+        kept = tuple(each for each in found.search_path
+                     if each in path or each not in found.site_dirs)  # fmt: skip
+        left = tuple(each for each in found.site_dirs if each in path)
+        return replace(found, search_path=kept, site_dirs=left, editable={})
 
     @property
     def site_dirs(self) -> tuple[str, ...]:
@@ -79,7 +96,8 @@ class Patient:
     @property
     def search_path(self) -> tuple[str, ...]:
         """Directories that a script here would import from; only its own without a Python."""
-        return (self.cwd, *(self.python.search_path if self.python is not None else ()))
+        first = os.path.dirname(self.script) if self.script else self.cwd
+        return (first, *(self.python.search_path if self.python is not None else ()))
 
     @cached_property
     def distributions(self) -> Distributions:
@@ -110,6 +128,7 @@ class Patient:
             *libraries.in_rocm(rocm.installations(self.root, self.environ), self.rocm_wheels),
             *libraries.in_packages(self.tree),
             libraries.in_system(self.environ, self.loader_cache),
+            *libraries.in_environment(self.environ, self.cwd),
         )
         return libraries.find(self.root, places)
 
@@ -122,6 +141,18 @@ class Patient:
     def mentions(self) -> Mentions:
         """Packages that need or open a runtime for themselves."""
         return mentions.find(self.tree, self.root)
+
+    @cached_property
+    def own_mentions(self) -> Mentions:
+        """The same of the script that is run, and of the modules beside it."""
+        folder = os.path.dirname(self.script)
+        if self.module:
+            folder = os.path.join(self.cwd, *self.module.split("."))
+            if not self.root.is_dir(folder):
+                folder = os.path.dirname(folder)
+        if not folder or folder in self.site_dirs:
+            return mentions.Mentions(())
+        return mentions.find(tree.beside(folder, self.root), self.root)
 
     @cached_property
     def owners(self) -> Mapping[str, str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from xdiag import __version__
+from xdiag.discover.names import HIP
+from xdiag.discover.names import identity as identity_of
 from xdiag.discover.xsched import HIP_LIB
 from xdiag.findings import CheckFacts, Finding, Status, failed, passed, skipped, warned
 from xdiag.loaded import FAMILIES
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from xdiag.process.every import Every
     from xdiag.process.facts import Copy, LoadedObject, Route
 
-HIP = "libamdhip64"
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
 #: Routes shown of one copy; ``ProcessFacts`` has the rest.
@@ -154,7 +155,7 @@ def _told_of(copy: Copy, facts: ProcessFacts, name: str = "") -> list[str]:
 
 def identity(each: LoadedObject) -> str:
     """``device 8:1 inode 123``: what makes a file that file."""
-    return f"device {os.major(each.device)}:{os.minor(each.device)} inode {each.inode}"
+    return identity_of(each.device, each.inode)
 
 
 def route_told(route: Route) -> str:

@@ -39,10 +39,11 @@ class Change(Record, frozen=True):
     program: str = ""
 
 
-def watch(process: Proc, seconds: float) -> Iterator[Change]:
+def watch(process: Proc, seconds: float, reader: int | None = None) -> Iterator[Change]:
     """The first look at a process, then every change, then its end.
 
-    ``process`` stands for one process: another one that gets its number is never watched.
+    Ends early when nobody reads on from the pipe ``reader``, a descriptor.  ``process`` stands for
+    one process: another one that gets its number is never watched.
     """
     known: Known = {}
     before: tuple[LoadedObject, ...] = ()
@@ -68,6 +69,8 @@ def watch(process: Proc, seconds: float) -> Iterator[Change]:
             first, before, program = False, now, runs
             if _ended_within(seconds, end, process):
                 break
+            if reader is not None and _is_deserted(reader):
+                return
     finally:
         if end is not None:
             os.close(end)
@@ -85,6 +88,13 @@ def _end_of(process: Proc) -> int | None:
             return end
         os.close(end)
     return None
+
+
+def _is_deserted(pipe: int) -> bool:
+    """Whether the pipe's reader has gone away, as ``head`` does: poll(2), POLLERR."""
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return bool(poll.poll(0))
 
 
 def _ended_within(seconds: float, end: int | None, process: Proc) -> bool:

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from xdiag.discover.names import identity
 from xdiag.process.libraries import version
 from xdiag.render import findings
 from xdiag.render.labels import finding_label
@@ -72,7 +73,7 @@ def object_line(each: LoadedObject) -> str:
     found = version(each.soname, each.path)
     return (
         f"{each.family}{' ' * bool(found)}{found}  {each.path}"
-        f"  device {_device(each.device)} inode {each.inode} at {each.address:#x}"
+        f"  {identity(each.device, each.inode)} at {each.address:#x}"
     )
 
 

@@ -91,6 +91,7 @@ def _audit(patient: Patient) -> Finding:
             "LD_AUDIT is set: an audit library may redirect what is opened",
             f"LD_AUDIT={value}",
             "the forecast does not know what it will say",
+            remedy=("run xdiag doctor for the program without it, or inspect it when it runs",),
         )
     return passed("LD_AUDIT is not set")
 

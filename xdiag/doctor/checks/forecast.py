@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from xdiag.discover import xsched
+from xdiag.discover.names import HIP, identity
 from xdiag.doctor import forecast as telling
 from xdiag.doctor.check import Check
-from xdiag.doctor.checks.runtimes import RUNTIME
 from xdiag.findings import failed, passed, skipped, warned
 from xdiag.loaded import FAMILIES
 from xdiag.loader import listing
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Below the runtime: two of them in a process are two drivers of one device.
 _BELOW = "libhsa-runtime64"
+_UNREAD_SHOWN = 10
+_AS_ANOTHER = ("run xdiag doctor as a user who may, or with sudo",)
 
 
 def _program(patient: Patient) -> Finding:
@@ -28,7 +30,11 @@ def _program(patient: Patient) -> Finding:
     if party is None:
         return skipped("there is no program to foretell for: name one with --python, or a COMMAND")
     if party.problems:
-        return failed("the program will not start", *party.problems)
+        return failed(
+            "the program will not start, as far as its libraries go",
+            *party.problems,
+            remedy=("install what is missing, or name its directory in LD_LIBRARY_PATH",),
+        )
     if party.openings:
         return passed("the program loads GPU libraries at its start", *_shown(party))
     return passed("the program by itself loads no GPU library")
@@ -54,14 +60,16 @@ def _others(patient: Patient) -> Finding:
     if patient.python is None:
         return skipped("there is no Python here")
     mentioned = [
-        _mention(each) for each in patient.mentions.found if each.package != telling.OURSELVES
+        _mention(each)
+        for each in (*patient.own_mentions.found, *patient.mentions.found)
+        if each.package != telling.OURSELVES
     ]
     if not parties:
-        return passed("no other package of this Python opens a HIP runtime for itself", *mentioned,
+        return passed("nobody else of this Python opens a HIP runtime", *mentioned,
                       *patient.mentions.skipped)  # fmt: skip
-    names = ", ".join(party.name.removeprefix("the package ") for party in parties)
+    names = ", ".join(party.name for party in parties)
     shown = [line for party in parties for line in _shown(party)]
-    return passed(f"other packages may open a HIP runtime for themselves: {names}", *shown,
+    return passed(f"who may open a HIP runtime besides: {names}", *shown,
                   *mentioned)  # fmt: skip
 
 
@@ -69,8 +77,8 @@ def _agreement(patient: Patient) -> Finding:
     told = patient.forecast
     if not told.parties:
         return skipped("there is no program to foretell for: name one with --python, or a COMMAND")
-    sure = told.copies(RUNTIME, certain=True)
-    every = told.copies(RUNTIME)
+    sure = told.copies(HIP, certain=True)
+    every = told.copies(HIP)
     evidence = [line for copy in every.values() for line in _copy(copy)]
     unclear = [problem for party in told.parties for problem in party.problems]
     if len(sure) > 1:
@@ -89,12 +97,31 @@ def _agreement(patient: Patient) -> Finding:
             *unclear,
             remedy=_remedies(patient, every),
         )
+    if patient.root.refused:
+        return warned(
+            "not all can be foretold: some of it may not be read by this user",
+            *evidence,
+            *_unread(patient),
+            *unclear,
+            remedy=_AS_ANOTHER,
+        )
+    if patient.interpreter is None and patient.launcher:
+        return warned(
+            f"{patient.program} starts other programs, which are not foretold",
+            *evidence,
+            remedy=("name the program that it starts: xdiag doctor -- python3 ...",),
+        )
     if unclear:
         return warned("what will be opened could not be followed to the end", *evidence, *unclear)
     below = told.copies(_BELOW)
     if len(below) > 1:
         lines = [line for copy in below.values() for line in _copy(copy)]
         return warned(f"this program will have two HSA runtimes. {FAMILIES[_BELOW]}", *lines)
+    if not every and patient.interpreter is None:
+        return passed(
+            f"{patient.program} links to no HIP runtime; what it opens by name when it runs is not"
+            " seen here (xdiag inspect shows it then)"
+        )
     if not every:
         return passed("nothing here will open a HIP runtime")
     return passed("all who open a HIP runtime will have the same copy", *evidence)
@@ -116,19 +143,37 @@ def _remedies(patient: Patient, copies: dict[tuple[int, int], list[Opening]]) ->
     keep = first[0].path
     parties = {opening.party for copy in others for opening in copy}
     tried = []
+    set_ = "export" if patient.root.is_this_machine else "ENV"
     if telling.XSCHED in parties:
-        tried.append((f"export {xsched.HIP_LIB}={keep}", {xsched.HIP_LIB: keep}))
+        tried.append((f"{set_} {xsched.HIP_LIB}={keep}", {xsched.HIP_LIB: keep}))
     if any("triton" in party for party in parties):
-        tried.append((f"export TRITON_LIBHIP_PATH={keep}", {"TRITON_LIBHIP_PATH": keep}))
+        tried.append((f"{set_} TRITON_LIBHIP_PATH={keep}", {"TRITON_LIBHIP_PATH": keep}))
     remedies = []
     for text, change in tried:
         after = telling.forecast(patient, {**patient.environ, **change})
-        now = len(after.copies(RUNTIME, certain=True))
+        now = len(after.copies(HIP, certain=True))
         remedies.append(f"{text}   (foretold again with it: {now} HIP runtime{'s' * (now != 1)})")
     if not remedies:
         remedies.append(f"make {' and '.join(sorted(parties))} open {keep}")
     remedies.append("to see what comes of it: xdiag probe --pattern second-runtime")
     return tuple(remedies)
+
+
+def _readable(patient: Patient) -> Finding:
+    if patient.root.refused:
+        return warned(
+            "this user may not read all that was looked at: what is said to be absent may be there",
+            *_unread(patient),
+            remedy=_AS_ANOTHER,
+        )
+    return passed("this user may read all that was looked at")
+
+
+def _unread(patient: Patient) -> list[str]:
+    paths = sorted(patient.root.refused)
+    more = len(paths) - _UNREAD_SHOWN
+    shown = [f"{path}: permission denied" for path in paths[:_UNREAD_SHOWN]]
+    return [*shown, f"and {more} more"] if more > 0 else shown
 
 
 def _loader(patient: Patient) -> Finding:
@@ -164,7 +209,7 @@ def _mention(mention: Mention) -> str:
 
 
 def _of(party: Party, name: str) -> Finding:
-    runtimes = [opening for opening in party.openings if opening.family == RUNTIME]
+    runtimes = [opening for opening in party.openings if opening.family == HIP]
     if runtimes:
         problems = party.problems
         report = warned if problems else passed
@@ -180,7 +225,7 @@ def _shown(party: Party) -> list[str]:
 
 def _copy(openings: list[Opening]) -> list[str]:
     first = openings[0]
-    lines = [f"{first.path} (device {first.device:#x} inode {first.inode})"]
+    lines = [f"{first.path} ({identity(first.device, first.inode)})"]
     for opening in openings:
         other = f" as {opening.path}" if opening.path != first.path else ""
         lines.append(f"  for {opening.party}: {_asks(opening)}{other} ({opening.rule})")
@@ -206,6 +251,8 @@ CHECKS = (
           requires=("python.interpreter", "forecast.program")),
     Check("forecast.agreement", "whether all of them have the same copy", _agreement,
           severity="fault", requires=("forecast.program",)),
+    Check("forecast.readable", "whether this user may read all of it", _readable,
+          severity="risk"),
     Check("forecast.loader", "the simulated loader against this machine's own", _loader,
           probe="process", severity="fault", requires=("forecast.program",)),
 )  # fmt: skip

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xdiag.discover.names import HIP
 from xdiag.doctor.check import Check
-from xdiag.doctor.checks.runtimes import RUNTIME, described
+from xdiag.doctor.checks.runtimes import described
+from xdiag.errors import CannotRun
 from xdiag.findings import passed, skipped, warned
 
 if TYPE_CHECKING:
@@ -18,21 +20,39 @@ _NO_PYTHON = "there is no Python here"
 def _interpreter(patient: Patient) -> Finding:
     if patient.interpreter is None:
         if patient.no_interpreter:
-            return warned(patient.no_interpreter)
+            raise CannotRun(patient.no_interpreter)
         if patient.program:
             return skipped(f"{patient.program} is no Python")
         return skipped(_NO_PYTHON)
     python = patient.python
     if python is None:
         return skipped(_NO_PYTHON)
+    chosen = patient.interpreter
     kind = f", a virtual environment of {python.base_prefix}" if python.is_virtual else ""
-    return passed(
-        f"Python {python.version}; packages installed: {len(patient.distributions.found)}",
-        f"{python.executable} ({patient.interpreter.because})",
+    evidence = (
+        f"{python.executable} ({chosen.because})",
         f"prefix {python.prefix}{kind}",
         *(f"packages in {folder}" for folder in python.site_dirs),
+        *chosen.notes,
         *python.notes,
         *patient.distributions.notes,
+    )
+    if chosen.others:
+        return warned(
+            f"Python {python.version} is examined; torch is also in other environments here",
+            *evidence,
+            *(f"torch is also seen by {other}" for other in chosen.others),
+            remedy=tuple(f"xdiag doctor --python {other}" for other in chosen.others),
+        )
+    if chosen.notes:
+        return warned(
+            f"Python {python.version} is examined, which is not the one that the shell is set for",
+            *evidence,
+            remedy=("name the one that is meant with --python",),
+        )
+    return passed(
+        f"Python {python.version}; packages installed: {len(patient.distributions.found)}",
+        *evidence,
     )
 
 
@@ -44,6 +64,13 @@ def _torch(patient: Patient) -> Finding:
         return skipped("torch is not installed for this Python")
     evidence = [found.folder, f"torch.version.hip = {found.hip or None}",
                 f"torch.version.cuda = {found.cuda or None}"]  # fmt: skip
+    unread = sorted(path for path in patient.root.refused if path.startswith(found.folder))
+    if unread:
+        return warned(
+            "torch may not be read by this user: nothing can be said of it",
+            *unread,
+            remedy=("run xdiag doctor as a user who may, or with sudo",),
+        )
     if found.problem:
         return warned(f"torch is damaged: {found.problem}", *evidence)
     name = f"torch {found.version or 'of unknown version'}"
@@ -77,7 +104,7 @@ def _rocm_wheels(patient: Patient) -> Finding:
         for wheel in patient.rocm_wheels
     ]
     with_runtime = [
-        file for file in patient.libraries.of(RUNTIME)
+        file for file in patient.libraries.of(HIP)
         if any(file.path.startswith(f"{wheel.folder}/") for wheel in patient.rocm_wheels)
     ]  # fmt: skip
     evidence += [described(file, patient) for file in with_runtime]
@@ -106,7 +133,7 @@ def _bundled(patient: Patient) -> Finding:
     if patient.python is None:
         return skipped(_NO_PYTHON)
     found = [file for file in patient.libraries.files if file.source == "package"]
-    runtimes = [file for file in found if file.family == RUNTIME and not file.problem]
+    runtimes = [file for file in found if file.family == HIP and not file.problem]
     evidence = [described(file, patient) for file in found]
     if runtimes:
         names = ", ".join(dict.fromkeys(file.package for file in runtimes))

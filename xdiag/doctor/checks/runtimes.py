@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdiag.discover import libraries
-from xdiag.discover.names import SHIM
+from xdiag.discover.names import HIP, SHIM, identity
 from xdiag.doctor.check import Check
 from xdiag.doctor.forecast import OURSELVES
 from xdiag.findings import passed, skipped, warned
@@ -16,24 +16,27 @@ if TYPE_CHECKING:
     from xdiag.doctor.patient import Patient
     from xdiag.findings import Finding
 
-#: The family of which two copies in a process are always a fault.
-RUNTIME = "libamdhip64"
+
+_TO_EXPERIMENT = (
+    "to experiment all the same: xdiag runtimes lists what xdiag itself can use, and xdiag runtimes"
+    " add fetches AMD's, without root",
+)
 
 
 def _found(patient: Patient) -> Finding:
-    usable = _usable(patient, RUNTIME)
+    usable = _usable(patient, HIP)
     others = [
-        file for family in (*FAMILIES, SHIM) if family != RUNTIME
+        file for family in (*FAMILIES, SHIM) if family != HIP
         for file in _usable(patient, family)
     ]  # fmt: skip
     evidence = [described(file, patient) for file in (*usable, *others)]
     if not usable:
         return warned(
-            "there is no HIP runtime on this disk, as far as was looked",
+            "there is no HIP runtime where it was looked",
             *evidence,
             *patient.libraries.looked,
             *patient.tree.skipped,
-            remedy=("xdiag runtimes add fetches AMD's, without root, to experiment with",),
+            remedy=_TO_EXPERIMENT if patient.root.is_this_machine else (),
         )
     return passed(
         f"HIP runtimes: {len(usable)}; other GPU libraries: {len(others)}",
@@ -45,22 +48,22 @@ def _found(patient: Patient) -> Finding:
 def _usability(patient: Patient) -> Finding:
     bad = [file for file in patient.libraries.files if file.problem]
     if not patient.libraries.files:
-        return skipped("there is no GPU library on this disk")
+        return skipped("no GPU library was found")
     if bad:
         return warned(
             f"{_files(len(bad))} with a GPU library's name cannot be used here",
             *(file.problem for file in bad),
-            remedy=("remove the file, or make the link lead to a library of this machine",),
+            remedy=("remove the file, or make the link lead to a library that is there",),
         )
     return passed("every GPU library found can be read, and is one of this machine")
 
 
 def _copies(patient: Patient) -> Finding:
-    usable = _usable(patient, RUNTIME)
+    usable = _usable(patient, HIP)
     if not usable:
-        return skipped("there is no HIP runtime on this disk")
+        return skipped("no HIP runtime was found")
     if len(usable) == 1:
-        return passed("there is one HIP runtime only", described(usable[0], patient))
+        return passed("one HIP runtime only was found", described(usable[0], patient))
     return warned(
         f"{len(usable)} HIP runtimes: a program that opens two of them is refused by one (709)",
         *(described(file, patient) for file in usable),
@@ -71,10 +74,10 @@ def _copies(patient: Patient) -> Finding:
 def _same_bytes(patient: Patient) -> Finding:
     usable = [file for file in patient.libraries.files if not file.problem]
     if not usable:
-        return skipped("there is no GPU library on this disk")
+        return skipped("no GPU library was found")
     groups = libraries.copies(usable, patient.root)
     if not groups:
-        return passed("no GPU library is on this disk twice")
+        return passed("no GPU library was found twice")
     evidence = []
     for group in groups:
         evidence.append(f"the same {group.same}:")
@@ -90,11 +93,11 @@ def _same_bytes(patient: Patient) -> Finding:
 
 
 def _majors(patient: Patient) -> Finding:
-    usable = _usable(patient, RUNTIME)
+    usable = _usable(patient, HIP)
     if not usable:
-        return skipped("there is no HIP runtime on this disk")
+        return skipped("no HIP runtime was found")
     majors = sorted({file.soname.rpartition(".so")[2] for file in usable})
-    named = ", ".join(f"{RUNTIME}.so{major}" for major in majors)
+    named = ", ".join(f"{HIP}.so{major}" for major in majors)
     if len(majors) > 1:
         return warned(
             f"HIP runtimes of several ABIs: {named}",
@@ -108,7 +111,7 @@ def _majors(patient: Patient) -> Finding:
 
 def described(file: LibraryFile, patient: Patient) -> str:
     """One line about a file: path, which file it is, what it is, whose it is."""
-    parts = [f"device {file.device:#x} inode {file.inode}", f"{file.size:,} bytes"]
+    parts = [identity(file.device, file.inode), f"{file.size:,} bytes"]
     if file.soname:
         parts.append(f"SONAME {file.soname}")
     if file.version:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from xdiag.doctor.patient import Patient
     from xdiag.findings import Finding
 
+_NEWER = "or use the binding of June 2026 or later (xsched.hip)"
 _ABSENT = "XSched is not here (set XSCHED_ROOT to its prefix if it is in an unusual place)"
 
 
@@ -30,9 +31,18 @@ def _libraries(patient: Patient) -> Finding:
             remedy=("set XSCHED_ROOT to XSched's prefix, and LD_LIBRARY_PATH to its lib",),
         )
     if problems:
-        return failed("a library of XSched cannot be loaded here", *evidence, *problems)
+        return failed(
+            "a library of XSched cannot be loaded here",
+            *evidence,
+            *problems,
+            remedy=("build or install XSched for this machine anew",),
+        )
     if sum(xsched.HAL in each.libraries for each in found) > 1:
-        return warned("XSched is here more than once", *evidence)
+        return warned(
+            "XSched is here more than once",
+            *evidence,
+            remedy=("leave one of them on LD_LIBRARY_PATH",),
+        )
     return passed("XSched's libraries are here", *evidence)
 
 
@@ -80,7 +90,7 @@ def _binding(patient: Patient) -> Finding:
                 f"or add to {where.path}: "
                 "<library>.HipQueueCreate.argtypes ="
                 " [ctypes.POINTER(ctypes.c_uint64), ctypes.c_void_p]",
-                "or use the binding of June 2026 or later (xsched.hip)",
+                *([_NEWER] if where.kind == "old" else []),
                 "to see it: xdiag probe --pattern truncated-handle --consumer replay",
             ),
         )
