@@ -233,8 +233,10 @@ def _number(target: str) -> int | None:
     """The number of a process; None for what is to be a path."""
     if not (target.isascii() and target.isdecimal()):
         return None
-    # Longer ones are none, and the conversion of very long ones takes long.
-    return int(target) if len(target) <= 10 else 1 << 40
+    # Longer ones are none (proc(5): at most 2^22), and converting very long ones takes long.
+    if len(target) > 10:
+        raise CannotRun(f"there is no process {target[:40]}: no number is as long")
+    return int(target)
 
 
 def _pid(target: str | None) -> int:

@@ -231,13 +231,13 @@ class _Telling:
         with contextlib.suppress(NotLoaded):
             yield self.map.open(name, self._ctypes())
 
-    def _packages(self) -> dict[str, list[Mention]]:
+    def _packages(self) -> dict[str, tuple[Mention, ...]]:
         """Mentions by package, without the parties that are told by themselves."""
-        found: dict[str, list[Mention]] = {}
-        for mention in self.patient.mentions.found:
-            if not mention.package.startswith(_TOLD_BY_THEMSELVES):
-                found.setdefault(mention.package, []).append(mention)
-        return found
+        return {
+            package: mentions
+            for package, mentions in self.patient.mentions.by_package().items()
+            if not package.startswith(_TOLD_BY_THEMSELVES)
+        }
 
     # ---- callers -----------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from xdiag.model import SCHEMA_VERSION
 from xdiag.render import findings as finding_lines
 from xdiag.render import text
 from xdiag.render.json_document import record
+from xdiag.render.labels import finding_label
+from xdiag.render.styles import TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from xdiag.doctor.examination import Examination
     from xdiag.findings import CheckFacts
 
+#: The finding that the visit was about; its sentence is repeated at the end.
+_POINT = "forecast.agreement"
 #: What each probe category does, for the list of checks.
 PROBES = {
     "passive": "reads files",
@@ -53,6 +57,10 @@ def show(examination: Examination, console: Console, *, verbose: bool = False) -
     if not verbose and any(each.status is Status.PASS for each in examination.findings):
         told += " (-v shows the evidence of all)"
     console.print(Text(told))
+    for finding in examination.findings:
+        if finding.check == _POINT:
+            style = TERMINAL[finding_label(finding).style]
+            console.print(Text(text.printable(finding.summary), style=style))
 
 
 def checks_document(checks: Sequence[CheckFacts]) -> str:
