@@ -153,8 +153,8 @@ def _compare_rules(
     for each in foretold.objects:
         rule, of, folder = each.found_by.rule, each.found_by.of, os.path.dirname(each.path)
         if rule == Rule.CACHE:
-            place = seen.trace.index(f"  trying file={each.path}")
-            assert seen.trace[place - 1].startswith(" search cache=")
+            line = seen.trace.index(f"  trying file={each.path}")
+            assert seen.trace[line - 1].startswith(" search cache=")
         if rule in _LISTS and only_one:
             assert sources[folder] == {(_LISTS[rule], of)}, each
         if rule in (Rule.RPATH, Rule.RUNPATH):
@@ -171,12 +171,10 @@ def _compare_rules(
 
 def _in_subdirectory_of(folder: str, text: str, origin: str) -> bool:
     for element in text.split(":"):
-        place = re.sub(r"\$(ORIGIN(?![A-Za-z0-9_])|\{ORIGIN\})", lambda _: origin, element)
-        place = re.sub(r"\$(LIB|\{LIB\})", "lib/x86_64-linux-gnu", place)
-        place = place.replace("$PLATFORM", "x86_64")
-        if folder == place.rstrip("/") or folder.startswith(place.rstrip("/") + "/"):
-            return True
-        if not place or (place == "/" and folder == "/"):
+        listed = re.sub(r"\$(ORIGIN(?![A-Za-z0-9_])|\{ORIGIN\})", lambda _: origin, element)
+        listed = re.sub(r"\$(LIB|\{LIB\})", "lib/x86_64-linux-gnu", listed)
+        listed = listed.replace("$PLATFORM", "x86_64")
+        if not listed or f"{folder}/".startswith(listed.rstrip("/") + "/"):
             return True
     return False
 

@@ -43,7 +43,7 @@ class Seen:
 def run(
     command: Sequence[str], environ: dict[str, str], cwd: str, root: Path | None = None
 ) -> Seen:
-    """Start the program, in a root of its own if one is given, with the loader's tongue loosened."""
+    """Start the program, in a root of its own if one is given, and listen to the loader."""
     done = _run(command, {**environ, "LD_DEBUG": "libs,files,scopes"}, cwd, root)
     lines = _PREFIX.sub("", done.stderr).split("\n")
     fatal = _FATAL.search(done.stderr)

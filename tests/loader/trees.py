@@ -121,9 +121,12 @@ def _configure(tree: Tree, root: Path, here: str) -> None:
     if tree.preload:
         (etc / "ld.so.preload").write_text(tree.preload.replace("@", here))
     (etc / "ld.so.cache").unlink(missing_ok=True)
-    subprocess.run(
-        [LDCONFIG, "-r", str(root), "-X", "-c", tree.cache_format], check=True, capture_output=True
-    )
+    # Some ldconfig abort over tls/ when they write the formats of old; then only the new one is.
+    for cache_format in (tree.cache_format, "new"):
+        command = [LDCONFIG, "-r", str(root), "-X", "-c", cache_format]
+        if not subprocess.run(command, capture_output=True).returncode:
+            return
+    raise AssertionError(f"{command} failed")
 
 
 def _place(each: Library | Link | Obstacle, top: Path, here: str) -> None:

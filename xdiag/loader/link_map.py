@@ -261,37 +261,49 @@ class LinkMap:
         here.dependencies = []
         for name, request in _wanted(here.elf):
             try:
-                found, loaded = self._map(self._expanded(name, here, request), here, request)
+                met = self._dependency(name, here, request)
             except NotLoaded as error:
-                if request == "DT_AUXILIARY":
-                    continue
                 if not self._keep_going:
                     raise
                 self._missing.append(error.missing)
                 here.dependencies.append((name, None, None))
                 continue
-            here.dependencies.append((name, found, loaded))
-            yield found, request != "DT_NEEDED"
+            if met is not None:
+                here.dependencies.append((name, *met))
+                yield met[0], request != "DT_NEEDED"
         # Filtees are asked for again each time, as they may move.
         here.complete = not here.elf.filtees
 
-    def _expanded(self, name: str, here: Object, request: Request) -> str:
-        """A name of the dynamic section with its tokens replaced (expand_dst, elf/dl-deps.c)."""
+    def _dependency(
+        self, name: str, here: Object, request: Request
+    ) -> tuple[Object, Loaded] | None:
+        """What a name of the dynamic section leads to; None for one that may be left out.
+
+        Source: expand_dst and openaux, elf/dl-deps.c.
+        """
         lookup = self._rules()
+        trace = lookup.searcher.trace
         expanded = name
         if lookup.tokens.holds_one(name):
             if lookup.tokens.secure:
                 reason = "DST not allowed in SUID/SGID programs"
                 raise self._refusal(name, here, request, reason)
             expanded = lookup.expand(name, here)
+            reason = "empty dynamic string token substitution"
             if not expanded and request == "DT_AUXILIARY":
-                reason = "empty dynamic string token substitution"
                 raise self._refusal(name, here, request, reason)
+            if not expanded:
+                trace.append(f"cannot load auxiliary `{name}' because of {reason}")
+                return None
         if request != "DT_NEEDED":
-            lookup.searcher.trace.append(
-                f"load auxiliary object={expanded} requested by file={lookup.called(here)}"
-            )
-        return expanded
+            file = lookup.called(here)
+            trace.append(f"load auxiliary object={expanded} requested by file={file}")
+        try:
+            return self._map(expanded, here, request)
+        except NotLoaded:
+            if request == "DT_AUXILIARY":
+                return None
+            raise
 
     # ---- one object --------------------------------------------------------------------------
 
