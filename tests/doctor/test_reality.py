@@ -15,6 +15,7 @@ from runtimes.conftest import compile_library
 
 from doctor.scenes import CURRENT_BINDING
 from xdiag.discover.root import Root
+from xdiag.doctor.forecast import forecast
 from xdiag.doctor.interpreter import Interpreter
 from xdiag.doctor.patient import Patient
 from xdiag.model import Target
@@ -96,7 +97,7 @@ class Scene:
     def foretold(self) -> set[tuple[int, int]]:
         """Device and inode of each copy that the doctor expects."""
         python = Interpreter(sys.executable, "the test says so")
-        told = Patient(Root(), self.environ, python, cwd=str(self.site)).forecast
+        told = forecast(Patient(Root(), self.environ, python, cwd=str(self.site)))
         assert not [problem for party in told.parties for problem in party.problems]
         return set(told.copies("libamdhip64"))
 

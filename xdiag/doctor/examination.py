@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from xdiag import __version__
 from xdiag.discover.libraries import LibraryFile  # noqa: TC001 - msgspec reads it
-from xdiag.doctor.forecast import Forecast  # noqa: TC001 - msgspec reads it
+from xdiag.doctor.forecast import Forecast, forecast
 from xdiag.errors import COULD_NOT_RUN, FAULT_FOUND, NOTHING_WRONG, XdiagError
 from xdiag.findings import CheckFacts, Finding, Status, skipped
 from xdiag.model import SCHEMA_VERSION, Host, Record
@@ -77,7 +77,7 @@ def examine(
         checks=catalogue(check for check in catalogue_ if check.id in shown),
         findings=found,
         libraries=patient.libraries.files if patient.knows("libraries") else (),
-        forecast=patient.forecast if patient.knows("forecast") else None,
+        forecast=forecast(patient) if any(each.startswith("forecast.") for each in shown) else None,
         seconds=time.monotonic() - clock,
         started=started.isoformat(timespec="seconds"),
     )

@@ -96,9 +96,15 @@ class Forecast(Record, frozen=True):
         return found
 
 
-def forecast(patient: Patient, environ: Mapping[str, str] | None = None) -> Forecast:
-    """Foretell for a patient; ``environ`` instead of its own, to foretell what a change does."""
-    return _Telling(patient, patient.environ if environ is None else environ).told()
+@functools.lru_cache(maxsize=1)
+def forecast(patient: Patient) -> Forecast:
+    """Foretell for a patient, once: several checks ask."""
+    return _Telling(patient, patient.environ).told()
+
+
+def forecast_with(patient: Patient, environ: Mapping[str, str]) -> Forecast:
+    """Foretell for a patient that would be started with ``environ``: what does a change do?"""
+    return _Telling(patient, environ).told()
 
 
 @dataclass

@@ -39,11 +39,10 @@ if TYPE_CHECKING:
     from xdiag.discover.torch import Torch
     from xdiag.discover.tree import Tree
     from xdiag.discover.xsched import XSched
-    from xdiag.doctor.forecast import Forecast
     from xdiag.doctor.interpreter import Interpreter
 
 
-@dataclass
+@dataclass(eq=False)
 class Patient:
     """What ``doctor`` looks at.  Paths are as seen from inside ``root``."""
 
@@ -160,14 +159,6 @@ class Patient:
         paths = [each.real_path for each in self.libraries.files]
         prefix = self.python.prefix if self.python is not None else ""
         return owners.owners(paths, self.root, self.distributions.found, prefix)
-
-    @cached_property
-    def forecast(self) -> Forecast:
-        """Which file each party of the program will open."""
-        # It is told from facts of this patient.
-        from xdiag.doctor.forecast import forecast
-
-        return forecast(self)
 
     @cached_property
     def devices(self) -> Devices:

@@ -26,7 +26,7 @@ _AS_ANOTHER = ("run xdiag doctor as a user who may, or with sudo",)
 
 
 def _program(patient: Patient) -> Finding:
-    party = patient.forecast.party(telling.PROGRAM)
+    party = telling.forecast(patient).party(telling.PROGRAM)
     if party is None:
         return skipped("there is no program to foretell for: name one with --python, or a COMMAND")
     if party.problems:
@@ -41,14 +41,14 @@ def _program(patient: Patient) -> Finding:
 
 
 def _torch(patient: Patient) -> Finding:
-    party = patient.forecast.party(telling.TORCH)
+    party = telling.forecast(patient).party(telling.TORCH)
     if party is None:
         return skipped("torch is not installed for this Python")
     return _of(party, "torch")
 
 
 def _xsched(patient: Patient) -> Finding:
-    party = patient.forecast.party(telling.XSCHED)
+    party = telling.forecast(patient).party(telling.XSCHED)
     if party is None:
         return skipped("XSched is not here (set XSCHED_ROOT to its prefix if it is in an unusual"
                        " place)")  # fmt: skip
@@ -56,7 +56,7 @@ def _xsched(patient: Patient) -> Finding:
 
 
 def _others(patient: Patient) -> Finding:
-    parties = [party for party in patient.forecast.parties if not party.certain]
+    parties = [party for party in telling.forecast(patient).parties if not party.certain]
     if patient.python is None:
         return skipped("there is no Python here")
     mentioned = [
@@ -74,7 +74,7 @@ def _others(patient: Patient) -> Finding:
 
 
 def _agreement(patient: Patient) -> Finding:
-    told = patient.forecast
+    told = telling.forecast(patient)
     if not told.parties:
         return skipped("there is no program to foretell for: name one with --python, or a COMMAND")
     sure = told.copies(HIP, certain=True)
@@ -150,7 +150,7 @@ def _remedies(patient: Patient, copies: dict[tuple[int, int], list[Opening]]) ->
         tried.append((f"{set_} TRITON_LIBHIP_PATH={keep}", {"TRITON_LIBHIP_PATH": keep}))
     remedies = []
     for text, change in tried:
-        after = telling.forecast(patient, {**patient.environ, **change})
+        after = telling.forecast_with(patient, {**patient.environ, **change})
         now = len(after.copies(HIP, certain=True))
         remedies.append(f"{text}   (foretold again with it: {now} HIP runtime{'s' * (now != 1)})")
     if not remedies:
@@ -178,7 +178,7 @@ def _unread(patient: Patient) -> list[str]:
 
 def _loader(patient: Patient) -> Finding:
     """The simulation against the machine's own loader, on the program that is foretold."""
-    told = patient.forecast
+    told = telling.forecast(patient)
     party = told.party(telling.PROGRAM)
     if party is None or party.problems:
         return skipped("there is no program to compare with")
