@@ -103,7 +103,7 @@ def forecast(patient: Patient) -> Forecast:
 
 
 def forecast_with(patient: Patient, environ: Mapping[str, str]) -> Forecast:
-    """Foretell for a patient that would be started with ``environ``: what does a change do?"""
+    """Foretell for a patient that would be started with ``environ``: what a change would do."""
     return _Telling(patient, environ).told()
 
 
