@@ -51,7 +51,7 @@ class Place:
         """The link map of the program, before it is started."""
         root = Root("/" if self.root is None else self.root)
         return LinkMap.of_program(
-            self.program, root, environ, cwd=self.inside, keep_going=keep_going
+            self.program, root, environ, cwd=self.inside, keep_going=keep_going, traced=True
         )
 
     def run(self, environ: dict[str, str]) -> real_loader.Seen:

@@ -187,8 +187,13 @@ class _File:
         """The dynamic section."""
         return list(self._dynamic_tags())
 
+    @cached_property
+    def values(self) -> dict[int, int]:
+        """The dynamic section by tag; of one that is there twice, the loader takes the last."""
+        return dict(self.tags)
+
     def facts(self) -> Elf:
-        one = dict(self.tags)
+        one = self.values
         flags = one.get(_DT_FLAGS_1, 0)
         needed = [value for tag, value in self.tags if tag == _DT_NEEDED]
         if len(needed) > _MOST_NEEDED:
@@ -214,7 +219,7 @@ class _File:
 
     def defines(self, symbol: bytes) -> bool:
         """Look a symbol up by the hash table that the loader would use."""
-        one = dict(self.tags)
+        one = self.values
         if _DT_SYMTAB not in one or _DT_STRTAB not in one:
             return False
         if _DT_GNU_HASH in one:
@@ -299,7 +304,7 @@ class _File:
         """The string at ``place`` of the dynamic string table; empty without a place."""
         if place is None:
             return ""
-        table = dict(self.tags)
+        table = self.values
         if _DT_STRTAB not in table or place >= table.get(_DT_STRSZ, 0):
             raise self._damaged()
         data = self._at_most(self._offset(table[_DT_STRTAB]) + place, _LONGEST_STRING)
@@ -362,7 +367,7 @@ class _File:
     def _is(self, place: int, symbol: bytes) -> bool:
         """Whether the symbol table's record at ``place`` defines ``symbol`` for others."""
         name, info, _, section, _, _ = _SYMBOL.unpack(self._bytes(place, _SYMBOL.size))
-        strings = self._offset(dict(self.tags)[_DT_STRTAB])
+        strings = self._offset(self.values[_DT_STRTAB])
         text = self._at_most(strings + name, len(symbol) + 1)
         return section != 0 and info >> 4 != 0 and text == symbol + b"\0"
 

@@ -83,7 +83,10 @@ class Cache:
         A binary search, the same as the loader's, so that a cache which is not in order gives what
         it would give there.
         """
-        wanted = os.fsencode(name)
+        try:
+            wanted = os.fsencode(name)
+        except UnicodeEncodeError:  # a name that no file can have
+            return ""
         left, right = 0, self._count - 1
         while left <= right:
             middle = (left + right) // 2

@@ -17,17 +17,18 @@ from xdiag.model import Record
 if TYPE_CHECKING:
     from xdiag.discover.root import Root
 
-#: Bytes read of ld.so (0.2 MB) and libc.so.6 (2 MB).
-_MOST = 32 << 20
+#: Bytes read of ld.so (0.2 MB, with symbols 2 MB) and of libc.so.6 (2 MB).
+_MOST = 8 << 20
+_LONGEST_DIRECTORY = 4096
 
-# SYSTEM_DIRS (elf/gen-trusted-dirs.awk): one literal, a null character after each directory.
-_SYSTEM_DIRS = re.compile(rb"(?:/[!-~]{1,4000}/\0){1,64}")
-_CACHE = re.compile(rb"/[!-~]{0,4000}/ld\.so\.cache(?=\0)")
-_PRELOAD = re.compile(rb"/[!-~]{0,4000}/ld\.so\.preload(?=\0)")
+_STRING = re.compile(rb"[^\0]+")
+_NOT_PRINTABLE = re.compile(rb"[^!-~]")
 # ld.so says its version since 2.33; before that the file's name does, and libc.so.6 always did.
-_VERSION = re.compile(rb"ld\.so \([^)\0]{0,200}\) [a-z]+ release version (\d{1,3})\.(\d{1,3})")
+_VERSION = re.compile(
+    rb"ld\.so \([^()\0]{0,200}\) [a-z]{1,20} release version (\d{1,3})\.(\d{1,3})"
+)
 _LIBC_VERSION = re.compile(
-    rb"GNU C Library \([^)\0]{0,200}\) [a-z]+ release version (\d{1,3})\.(\d{1,3})"
+    rb"GNU C Library \([^()\0]{0,200}\) [a-z]{1,20} release version (\d{1,3})\.(\d{1,3})"
 )
 _FILE_NAME = re.compile(r"ld-(\d{1,3})\.(\d{1,3})(?:\.\d+)?\.so")
 
@@ -83,8 +84,8 @@ def of_program(program: str, interpreter: str, root: Root) -> Glibc:
         version=version or _ASSUMED,
         system_dirs=dirs,
         lib=_lib(data, dirs[0]),
-        cache=_string(_CACHE, data) or cache.PATH,
-        preload=_string(_PRELOAD, data) or "/etc/ld.so.preload",
+        cache=_path(data, "/ld.so.cache") or cache.PATH,
+        preload=_path(data, "/ld.so.preload") or "/etc/ld.so.preload",
         version_known=version is not None,
     )
 
@@ -104,11 +105,26 @@ def _version(data: bytes, real_path: str, root: Root) -> tuple[int, int] | None:
 
 
 def _system_dirs(data: bytes) -> tuple[str, ...]:
-    for run in _SYSTEM_DIRS.finditer(data):
-        dirs = [os.fsdecode(each) for each in run[0].split(b"\0")[:-1]]
-        if all("/lib" in each for each in dirs):
-            return tuple(dirs)
-    return _USUAL_DIRS
+    """SYSTEM_DIRS (elf/gen-trusted-dirs.awk): a null character after each, no more between them."""
+    dirs: list[str] = []
+    end = -1
+    for match in _STRING.finditer(data):
+        text = match[0]
+        if dirs and (match.start() != end + 1 or not text.startswith(b"/")):
+            break
+        end = match.end()
+        if not text.endswith(b"/"):
+            if dirs:
+                break
+            continue
+        # Whatever lies before the first of them need not end in a null character.
+        text = _NOT_PRINTABLE.split(text[-_LONGEST_DIRECTORY:])[-1]
+        path = os.fsdecode(text[text.find(b"/") :])
+        if "/lib" in path:
+            dirs.append(path)
+        elif dirs:
+            break
+    return tuple(dirs) or _USUAL_DIRS
 
 
 def _lib(data: bytes, first: str) -> str:
@@ -122,6 +138,11 @@ def _lib(data: bytes, first: str) -> str:
     return os.path.basename(first.rstrip("/"))
 
 
-def _string(pattern: re.Pattern[bytes], data: bytes) -> str:
-    found = pattern.search(data)
-    return os.fsdecode(found[0]) if found is not None else ""
+def _path(data: bytes, end: str) -> str:
+    """The first absolute path in the file's strings that ends so; empty if there is none."""
+    place = data.find(f"{end}\0".encode())
+    if place < 0:
+        return ""
+    before = data[max(0, place - _LONGEST_DIRECTORY) : place]
+    text = _NOT_PRINTABLE.split(before)[-1]
+    return os.fsdecode(text[text.find(b"/") :]) + end if b"/" in text else ""

@@ -41,7 +41,9 @@ _VDSO = {"x86_64": "linux-vdso.so.1", "aarch64": "linux-vdso.so.1", "riscv64": "
 
 # Limits for one map, many times what the largest programs have.
 _MOST_OBJECTS = 5_000
-_MOST_REQUESTS = 100_000
+_MOST_REQUESTS = 30_000
+_MOST_NAMES = 16 << 20
+_MOST_FILTEES = 256
 
 
 class LinkMap:
@@ -58,7 +60,7 @@ class LinkMap:
         self._objects = ObjectList(program)
         self._missing: list[Missing] = []
         self._warnings: list[str] = []
-        self._requests = 0
+        self._requests = self._filtees = self._names = 0
         #: What is loaded from now on is loaded by dlopen.
         self._started = False
 
@@ -73,14 +75,15 @@ class LinkMap:
         keep_going: bool = False,
         cpu: Cpu | None = None,
         secure: bool | None = None,
+        traced: bool = False,
     ) -> LinkMap:
         """What is loaded when ``path``, seen from inside ``root``, is executed there.
 
         A script stands for its interpreter.  With ``keep_going`` libraries that are missing are
         collected in ``missing``, as ldd does; without it the first one raises NotLoaded.
         ``secure`` says whether the program runs with AT_SECURE; None asks the file's mode and
-        owner.  Raises NotLoaded for a program that cannot be executed, and NotGlibc, which is one
-        too, for a program of another C library.
+        owner.  With ``traced``, ``trace`` is kept.  Raises NotLoaded for a program that cannot be
+        executed, and NotGlibc, which is one too, for a program of another C library.
         """
         path = interpreter_of(path, root, environ, cwd)
         absolute = os.path.join(cwd, path)
@@ -96,7 +99,9 @@ class LinkMap:
             return cls(program, root, None, keep_going=keep_going)
         cpu = cpu or this_cpu()
         loader = glibc.of_program(path, os.path.join(cwd, facts.interpreter), root)
-        lookup = Lookup(loader, root, environ, program, cwd=cwd, cpu=cpu, secure=secure)
+        lookup = Lookup(
+            loader, root, environ, program, cwd=cwd, cpu=cpu, secure=secure, traced=traced
+        )
         link_map = cls(program, root, lookup, keep_going=keep_going)
         link_map._start(lookup, loader, facts.interpreter, _VDSO.get(cpu.machine))
         for name in preloads.in_environment(environ, secure=secure):
@@ -140,8 +145,8 @@ class LinkMap:
 
     @property
     def trace(self) -> tuple[str, ...]:
-        """All searches so far, in the words of LD_DEBUG=libs, and of LD_DEBUG=files who asks."""
-        return tuple(self._lookup.searcher.trace) if self._lookup is not None else ()
+        """All searches, if ``traced``: the words of LD_DEBUG=libs, who asks as LD_DEBUG=files."""
+        return tuple(self._lookup.searcher.trace or ()) if self._lookup is not None else ()
 
     def dependencies(self, of: Loaded) -> tuple[tuple[str, Loaded | None], ...]:
         """The libraries that an object needs, in order, and what each name led to.
@@ -175,7 +180,13 @@ class LinkMap:
 
     def _start(self, lookup: Lookup, loader: Glibc, path: str, vdso_name: str | None) -> None:
         """Put ld.so itself and the vDSO into the list, which come before all that they load."""
-        facts = elf.read(lookup.absolute(path), self._root)
+        try:
+            facts = elf.read(lookup.absolute(path), self._root)
+        except BadElf as error:
+            reason = _said(error, lookup.absolute(path))
+            raise NotLoaded(
+                Missing(path, self.program.path, "interpreter", f"the dynamic loader: {reason}")
+            ) from error
         loaded = Loaded(
             path=path,
             real_path=loader.real_path,
@@ -282,7 +293,7 @@ class LinkMap:
         Source: expand_dst and openaux, elf/dl-deps.c.
         """
         lookup = self._rules()
-        trace = lookup.searcher.trace
+        say = lookup.searcher.say
         expanded = name
         if lookup.tokens.holds_one(name):
             if lookup.tokens.secure:
@@ -293,11 +304,14 @@ class LinkMap:
             if not expanded and request == "DT_AUXILIARY":
                 raise self._refusal(name, here, request, reason)
             if not expanded:
-                trace.append(f"cannot load auxiliary `{name}' because of {reason}")
+                say(f"cannot load auxiliary `{name}' because of {reason}")
                 return None
         if request != "DT_NEEDED":
+            self._filtees += 1
+            if self._filtees > _MOST_FILTEES:
+                raise self._refusal(name, here, request, "too many filters")
             file = lookup.called(here)
-            trace.append(f"load auxiliary object={expanded} requested by file={file}")
+            say(f"load auxiliary object={expanded} requested by file={file}")
         try:
             return self._map(expanded, here, request)
         except NotLoaded:
@@ -318,14 +332,14 @@ class LinkMap:
             raise self._refusal(name, requester, request, "the program is statically linked")
         self._requests += 1
         if self._requests > _MOST_REQUESTS:
-            reason = f"more than {_MOST_REQUESTS} libraries were asked for"
+            reason = "too much was asked for already"
             raise self._refusal(name, requester, request, reason)
         there = self._objects.named(name)
         if there is not None:
             return there, _met_again(there, there.rule_for(name), name, requester, request)
         searcher = self._lookup.searcher
         verb = "dynamically loaded" if request == "dlopen" else "needed"
-        searcher.trace.append(f"file={name} [0];  {verb} by {self._lookup.called(requester)} [0]")
+        searcher.say(f"file={name} [0];  {verb} by {self._lookup.called(requester)} [0]")
         try:
             found = self._lookup.find(name, requester, request)
         except Refused as error:
@@ -345,7 +359,7 @@ class LinkMap:
             return there, again
         if noload:
             raise self._refusal(name, requester, request, "not loaded (RTLD_NOLOAD)")
-        searcher.trace.append(f"file={name} [0];  generating link map")
+        searcher.say(f"file={name} [0];  generating link map")
         return self._map_file(path, seen, found_by, name, requester, request)
 
     def _map_file(
@@ -366,8 +380,9 @@ class LinkMap:
             reason = _said(error, absolute)
             raise self._refusal(name, requester, request, reason, file=path) from error
         problem = _unfit(facts, seen, started=self._started)
-        if len(self._objects) >= _MOST_OBJECTS:
-            problem = f"more than {_MOST_OBJECTS} objects"
+        self._names += sum(map(len, facts.needed)) + sum(len(each.name) for each in facts.filtees)
+        if len(self._objects) >= _MOST_OBJECTS or self._names > _MOST_NAMES:
+            problem = "too much is loaded already"
         if problem:
             raise self._refusal(name, requester, request, problem)
         loaded = Loaded(

@@ -38,6 +38,7 @@ class Lookup:
         cwd: str,
         cpu: Cpu,
         secure: bool,
+        traced: bool,
     ) -> None:
         self.loader = loader
         self._root = root
@@ -54,7 +55,11 @@ class Lookup:
             secure=secure,
         )
         self.searcher = Searcher(
-            root, loader.version, cpu.subdirectories(loader.version), self.absolute
+            root,
+            loader.version,
+            cpu.subdirectories(loader.version),
+            self.absolute,
+            traced=traced,
         )
         # The loader makes its lists in this order, and calls a directory that is in several by the
         # list that had it first.
@@ -80,9 +85,9 @@ class Lookup:
                 return None
             seen = self.searcher.open(path, printed=False)
             return None if seen.error else (path, seen, self._found_by(Rule.PATH))
-        self.searcher.trace.append(f"find library={name} [0]; searching")
+        self.searcher.say(f"find library={name} [0]; searching")
         found = self._search(name, requester, request)
-        self.searcher.trace.append("")
+        self.searcher.say("")
         return found
 
     def expand(self, text: str, of: Object) -> str:
@@ -147,13 +152,13 @@ class Lookup:
 
     def _open_cached(self, name: str, requester: Object) -> tuple[str, Look] | None:
         loader = self.loader
-        self.searcher.trace.append(f" search cache={loader.cache}")
+        self.searcher.say(f" search cache={loader.cache}")
         if self._cache is None:
             self._cache = cache.read(self._root, loader.cache)
         path = self._cache.lookup(name, self._cpu, loader.version, _kernel())
         if not path:
             return None
-        self.searcher.trace.append(f"  trying file={path}")
+        self.searcher.say(f"  trying file={path}")
         if requester.elf.nodeflib and path.startswith(loader.system_dirs):
             return None
         seen = self.searcher.open(path, printed=False)

@@ -24,7 +24,7 @@ _SEPARATORS = b": \t\n"
 def in_environment(environ: Mapping[str, str], *, secure: bool) -> Iterator[str]:
     """Names in LD_PRELOAD; with AT_SECURE none that has a slash."""
     for name in environ.get("LD_PRELOAD", "").replace(":", " ").split(" "):
-        length = len(os.fsencode(name))
+        length = len(name.encode(errors="replace"))
         if not 0 < length < _LONGEST:
             continue
         if secure and ("/" in name or length >= _LONGEST_WHEN_SECURE):

@@ -102,13 +102,13 @@ class Missing(Record, frozen=True):
 
     def __str__(self) -> str:
         """One sentence: what is missing, who asked, why, where it was looked for."""
-        what = self.name
+        what = _shown(self.name)
         if self.requested_by:
             verb = "opened by" if self.request == "dlopen" else "needed by"
-            what = f"{what}, {verb} {self.requested_by}"
+            what = f"{what}, {verb} {_shown(self.requested_by)}"
         elif self.request in PRELOADS:
             what = f"{what}, of {self.request}"
-        about = f"{self.file}: " if self.file not in ("", self.name) else ""
+        about = f"{_shown(self.file)}: " if self.file not in ("", self.name) else ""
         text = f"{what}: {about}{self.words}"
         if self.directories and not about:
             text += f"; looked for in {_some(self.directories)}"
@@ -123,7 +123,12 @@ class NotLoaded(CannotRun):
         self.missing = missing
 
 
+def _shown(text: str) -> str:
+    """A name on one line, as it is in the file if it can be shown."""
+    return text if text.isprintable() else ascii(text)
+
+
 def _some(directories: tuple[str, ...], most: int = 6) -> str:
-    shown = ", ".join(directories[:most])
+    shown = ", ".join(map(_shown, directories[:most]))
     more = len(directories) - most
     return shown if more <= 0 else f"{shown} and {more} more"

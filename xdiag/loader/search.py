@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 # Limits for one process, many times what a program with a thousand libraries asks for.
 _MOST_DIRECTORIES = 20_000
-_MOST_FILES = 200_000
+_MOST_FILES = 100_000
+_MOST_BYTES = 16 << 20
+_MOST_TRACE = 32 << 20
 
 
 @dataclass(eq=False)
@@ -54,6 +56,8 @@ class Searcher:
         version: tuple[int, int],
         subdirectories: tuple[str, ...],
         absolute: Callable[[str], str],
+        *,
+        traced: bool,
     ) -> None:
         self._root = root
         self._version = version
@@ -64,19 +68,26 @@ class Searcher:
         self.errno = 0
         #: A 32-bit library was passed over.
         self.other_class = False
-        #: What LD_DEBUG=libs prints.
-        self.trace: list[str] = []
+        #: What LD_DEBUG=libs prints, if anybody wants to know: it is long.
+        self.trace: list[str] | None = [] if traced else None
+        self._room = _MOST_TRACE
         #: Paths that were tried and not used.
         self.tried: list[str] = []
         #: Directories that were looked into, without a slash at their end.
         self.searched: list[str] = []
         #: The path that was opened last.
         self.last = ""
-        self._opened = 0
+        self._opened = self._bytes = 0
         #: What an attempt may fail with for the next directory to be tried (bug 31035).
         self._go_on = {errno.ENOENT, errno.EACCES}
         if version >= (2, 39):
             self._go_on.add(errno.ENOTDIR)
+
+    def say(self, line: str) -> None:
+        """Put a line into the trace, as long as there is room."""
+        if self.trace is not None and self._room > 0:
+            self._room -= len(line)
+            self.trace.append(line if self._room > 0 else "... and so on")
 
     def begin(self) -> None:
         """Forget what the search for another name tried."""
@@ -144,10 +155,11 @@ class Searcher:
         """Open a candidate; raises Refused as ``look`` does."""
         self.last = path
         self._opened += 1
-        if self._opened > _MOST_FILES:
-            raise Refused(f"more than {_MOST_FILES} files were tried")
+        self._bytes += len(path)
+        if self._opened > _MOST_FILES or self._bytes > _MOST_BYTES:
+            raise Refused("too many files were tried")
         if printed:
-            self.trace.append(f"  trying file={path}")
+            self.say(f"  trying file={path}")
         try:
             seen = look(self._absolute(path), self._root)
         except Refused as refusal:
@@ -173,6 +185,8 @@ class Searcher:
         return False
 
     def _print_list(self, rest: list[Directory], program: str) -> None:
+        if self.trace is None or self._room <= 0:
+            return
         first = rest[0]
         names = []
         for directory in rest:
@@ -185,4 +199,4 @@ class Searcher:
         source = first.what
         if first.where is not None:
             source += f" from file {first.where or program}"
-        self.trace.append(f" search path={':'.join(names)}\t\t({source})")
+        self.say(f" search path={':'.join(names)}\t\t({source})")
