@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 #: Bytes read of ld.so (0.2 MB, with symbols 2 MB) and of libc.so.6 (2 MB).
 _MOST = 8 << 20
 _LONGEST_DIRECTORY = 4096
+_MOST_CANDIDATES = 4096
 
-_STRING = re.compile(rb"[^\0]+")
 _NOT_PRINTABLE = re.compile(rb"[^!-~]")
 # ld.so says its version since 2.33; before that the file's name does, and libc.so.6 always did.
 _VERSION = re.compile(
@@ -107,23 +107,23 @@ def _version(data: bytes, real_path: str, root: Root) -> tuple[int, int] | None:
 def _system_dirs(data: bytes) -> tuple[str, ...]:
     """SYSTEM_DIRS (elf/gen-trusted-dirs.awk): a null character after each, no more between them."""
     dirs: list[str] = []
-    end = -1
-    for match in _STRING.finditer(data):
-        text = match[0]
-        if dirs and (match.start() != end + 1 or not text.startswith(b"/")):
+    after = -1
+    end = data.find(b"/\0")
+    for _ in range(_MOST_CANDIDATES):
+        if end < 0:
             break
-        end = match.end()
-        if not text.endswith(b"/"):
-            if dirs:
-                break
-            continue
+        start = data.rfind(b"\0", max(0, end - _LONGEST_DIRECTORY), end) + 1
+        if dirs and start != after:
+            break
+        after = end + 2
         # Whatever lies before the first of them need not end in a null character.
-        text = _NOT_PRINTABLE.split(text[-_LONGEST_DIRECTORY:])[-1]
+        text = _NOT_PRINTABLE.split(data[max(start, end - _LONGEST_DIRECTORY) : end + 1])[-1]
         path = os.fsdecode(text[text.find(b"/") :])
         if "/lib" in path:
             dirs.append(path)
         elif dirs:
             break
+        end = data.find(b"/\0", after)
     return tuple(dirs) or _USUAL_DIRS
 
 
