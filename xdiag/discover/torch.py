@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from xdiag.discover.python_environment import PythonEnvironment
     from xdiag.discover.root import Root
 
-#: Read of a source file; these have a few lines.
-_MOST_SOURCE = 1 << 20
+#: Read of a source file; these have a few lines, and parsing a full megabyte would take a second.
+_MOST_SOURCE = 128 << 10
 
 
 class Torch(Record, frozen=True):
