@@ -185,13 +185,13 @@ def test_a_wide_intel_has_one_more_name() -> None:
         ("$ORIGIN_", "$ORIGIN_", "$ORIGIN_"),
         ("${ORIGIN", "${ORIGIN", "${ORIGIN"),
         ("$$ORIGIN$", "$/o$", "$$ORIGIN$"),
-        # Up to 2.26 a token without braces had to end a part of the path.
+        # Up to 2.27 a token without braces had to end a part of the path.
         ("$ORIGIN-x", "/o-x", "$ORIGIN-x"),
         ("$LIB.d", "lib64.d", "$LIB.d"),
     ],
 )
 def test_tokens(text: str, new: str, old: str) -> None:
-    for version, expected in (((2, 27), new), ((2, 26), old)):
+    for version, expected in (((2, 28), new), ((2, 27), old)):
         tokens = Tokens("lib64", "x86_64", version, ("/lib64/",))
         assert tokens.expand(text, "/o") == expected
         assert tokens.holds_one(text) == (expected != text)

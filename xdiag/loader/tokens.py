@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 _WORDS = "ORIGIN|PLATFORM|LIB"
 _TOKEN = re.compile(rf"\$(?:\{{({_WORDS})\}}|({_WORDS})(?![A-Za-z0-9_]))")
-#: Up to glibc 2.26 a token without braces ends a part of the path.
-_TOKEN_BEFORE_2_27 = re.compile(rf"\$(?:\{{({_WORDS})\}}|({_WORDS})(?=/|$))")
+#: Up to glibc 2.27 a token without braces ends a part of the path.
+_TOKEN_BEFORE_2_28 = re.compile(rf"\$(?:\{{({_WORDS})\}}|({_WORDS})(?=/|$))")
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,4 @@ class Tokens:
 
     @property
     def _pattern(self) -> re.Pattern[str]:
-        return _TOKEN if self.version >= (2, 27) else _TOKEN_BEFORE_2_27
+        return _TOKEN if self.version >= (2, 28) else _TOKEN_BEFORE_2_28
