@@ -77,7 +77,7 @@ def test_python_and_native_workers_do_the_same(
 def test_both_at_once_are_both_told(run_fake: Callable[..., dict[str, Result]]) -> None:
     id = "concurrent-use/none/driver"
     outcome = run_fake(cells_for(id))[id].outcome
-    assert outcome.kind == OutcomeKind.OK
+    assert outcome.kind == OutcomeKind.OK, outcome
     queries = [record for record in outcome.trace if record.call == "hipStreamQuery"]
     assert {record.actor for record in queries} == {"main", "worker"}
     assert len({record.tid for record in queries}) == 2

@@ -18,32 +18,37 @@ enum { MAX = 64 };
 static void *live[MAX];
 static void *live_events[MAX];
 
+/* The tables are used by several threads at once; a lock would stay locked in a forked child. */
 static int is_live(void **set, void *handle)
 {
     for (int i = 0; i < MAX; i++)
-        if (handle && set[i] == handle)
+        if (handle && __atomic_load_n(&set[i], __ATOMIC_SEQ_CST) == handle)
             return 1;
     return 0;
 }
 
 static void *add(void **set)
 {
-    for (int i = 0; i < MAX; i++)
-        if (!set[i]) {
-            /* Above 4 GiB, as a real handle is. */
-            set[i] = (void *)((uintptr_t)malloc(64));
-            return set[i];
-        }
+    /* Above 4 GiB, as a real handle is. */
+    void *handle = malloc(64);
+    for (int i = 0; handle && i < MAX; i++) {
+        void *none = NULL;
+        if (__atomic_compare_exchange_n(&set[i], &none, handle, 0, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST))
+            return handle;
+    }
+    free(handle);
     return NULL;
 }
 
 static int drop(void **set, void *handle)
 {
-    for (int i = 0; i < MAX; i++)
-        if (handle && set[i] == handle) {
-            set[i] = NULL;
+    for (int i = 0; handle && i < MAX; i++) {
+        void *expected = handle;
+        if (__atomic_compare_exchange_n(&set[i], &expected, NULL, 0, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST))
             return 0;
-        }
+    }
     return 709;
 }
 

@@ -40,7 +40,7 @@ __all__ = ["FoundBy", "LinkMap", "Loaded", "Missing", "NotGlibc", "NotLoaded", "
 _VDSO = {"x86_64": "linux-vdso.so.1", "aarch64": "linux-vdso.so.1", "riscv64": "linux-vdso.so.1"}
 
 # Limits for one map, many times what the largest programs have.
-_MOST_OBJECTS = 5_000
+_MOST_OBJECTS = 2_000
 _MOST_REQUESTS = 30_000
 _MOST_NAMES = 16 << 20
 _MOST_FILTEES = 256

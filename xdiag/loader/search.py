@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Limits for one process, many times what a program with a thousand libraries asks for.
 _MOST_DIRECTORIES = 20_000
-_MOST_FILES = 100_000
+_MOST_FILES = 60_000
 _MOST_BYTES = 16 << 20
 _MOST_TRACE = 32 << 20
 
