@@ -2,10 +2,10 @@
  * The one list of driver calls and error codes.
  *
  * Everything that knows a driver call is expanded from here: the typed call and its dispatch
- * (core/calls.c), the names and argument kinds that Python sees (xdiag/native.py), and the error
- * names.  Adding a call is adding one line.
+ * (core/calls.c), the recorder's wrappers (audit/wrappers.c), the names and argument kinds that
+ * Python sees (xdiag/native.py), and the error names.  Adding a call is adding one line.
  *
- *   CALLn(Name, hip symbols, cuda symbols, RESULT, argument kinds...)
+ *   CALL(Name, hip symbols, cuda symbols, RESULT, argument kinds...)
  *
  * Name     the platform's name without its prefix; patterns use it ("StreamGetFlags").
  * symbols  what to look up, in order, separated by '|'; "" where the platform has no such call.
@@ -21,6 +21,17 @@
 #ifndef XDIAG_CALLS_H
 #define XDIAG_CALLS_H
 
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "each_argument.h"
+
+/* HIP's and CUDA's dim3: three words, passed by value. */
+typedef struct {
+    uint32_t x, y, z;
+} xdiag_dim3;
+
 /* KIND(name, C type, how the executor treats it): IN is written out in a pattern, OUT is stored
  * for the pattern to name, FIXED is supplied by the executor. */
 #define XDIAG_KINDS(KIND)                                                                          \
@@ -28,8 +39,10 @@
     KIND(EVENT, void *, IN)                                                                        \
     KIND(CONTEXT, void *, IN)                                                                      \
     KIND(GRAPH, void *, IN)                                                                        \
+    KIND(FUNCTION, void *, IN)                                                                     \
     KIND(POINTER, void *, IN)                                                                      \
     KIND(DEVICE, int, IN)                                                                          \
+    KIND(U8, uint8_t, IN)                                                                          \
     KIND(I32, int32_t, IN)                                                                         \
     KIND(U32, uint32_t, IN)                                                                        \
     KIND(SIZE, size_t, IN)                                                                         \
@@ -46,69 +59,98 @@
     KIND(OUT_POINTER, void **, OUT)                                                                \
     KIND(BUFFER, void *, FIXED)                                                                    \
     KIND(CALLBACK, void *, FIXED)                                                                  \
+    KIND(HOST_FUNCTION, void *, FIXED)                                                             \
+    KIND(DIM3, xdiag_dim3, IN)                                                                     \
     KIND(NONE, void *, FIXED)                                                                      \
     KIND(ZERO, uint32_t, FIXED)
 
 /* clang-format off */
-#define XDIAG_CALLS(CALL0, CALL1, CALL2, CALL3, CALL4, CALL5, CALL6)                                                    \
-    /* start-up and version */                                                                                          \
-    CALL1(Init, "hipInit", "cuInit", STATUS, U32)                                                                       \
-    CALL1(DriverGetVersion, "hipDriverGetVersion", "cuDriverGetVersion", STATUS, OUT_I32)                               \
-    CALL1(RuntimeGetVersion, "hipRuntimeGetVersion", "", STATUS, OUT_I32)                                               \
-    CALL0(GetLastError, "hipGetLastError", "", STATUS)                                                                  \
-    CALL0(PeekAtLastError, "hipPeekAtLastError", "", STATUS)                                                            \
-    /* devices */                                                                                                       \
-    CALL1(GetDeviceCount, "hipGetDeviceCount", "cuDeviceGetCount", STATUS, OUT_I32)                                     \
-    CALL1(GetDevice, "hipGetDevice", "", STATUS, OUT_DEVICE)                                                            \
-    CALL1(SetDevice, "hipSetDevice", "", STATUS, DEVICE)                                                                \
-    CALL2(DeviceGet, "hipDeviceGet", "cuDeviceGet", STATUS, OUT_DEVICE, I32)                                            \
-    CALL2(GetDeviceProperties, "hipGetDevicePropertiesR0600|hipGetDeviceProperties", "", STATUS, BUFFER, DEVICE)        \
-    CALL0(DeviceSynchronize, "hipDeviceSynchronize", "cuCtxSynchronize", STATUS)                                        \
-    CALL0(DeviceReset, "hipDeviceReset", "", STATUS)                                                                    \
-    /* contexts */                                                                                                      \
-    CALL1(CtxGetCurrent, "hipCtxGetCurrent", "cuCtxGetCurrent", STATUS, NEW_CONTEXT)                                    \
-    CALL1(CtxSetCurrent, "hipCtxSetCurrent", "cuCtxSetCurrent", STATUS, CONTEXT)                                        \
-    CALL1(CtxGetDevice, "hipCtxGetDevice", "cuCtxGetDevice", STATUS, OUT_DEVICE)                                        \
-    CALL1(CtxPushCurrent, "hipCtxPushCurrent", "cuCtxPushCurrent_v2", STATUS, CONTEXT)                                  \
-    CALL1(CtxPopCurrent, "hipCtxPopCurrent", "cuCtxPopCurrent_v2", STATUS, NEW_CONTEXT)                                 \
-    CALL3(CtxCreate, "hipCtxCreate", "cuCtxCreate_v2", STATUS, NEW_CONTEXT, U32, DEVICE)                                \
-    CALL1(CtxDestroy, "hipCtxDestroy", "cuCtxDestroy_v2", STATUS, CONTEXT)                                              \
-    CALL2(DevicePrimaryCtxRetain, "hipDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRetain", STATUS, NEW_CONTEXT, DEVICE) \
-    CALL1(DevicePrimaryCtxRelease, "hipDevicePrimaryCtxRelease", "cuDevicePrimaryCtxRelease_v2", STATUS, DEVICE)        \
-    CALL3(DevicePrimaryCtxGetState, "hipDevicePrimaryCtxGetState", "cuDevicePrimaryCtxGetState", STATUS, DEVICE, OUT_U32, OUT_I32) \
-    /* streams */                                                                                                       \
-    CALL1(StreamCreate, "hipStreamCreate", "", STATUS, NEW_STREAM)                                                      \
-    CALL2(StreamCreateWithFlags, "hipStreamCreateWithFlags", "cuStreamCreate", STATUS, NEW_STREAM, U32)                 \
-    CALL3(StreamCreateWithPriority, "hipStreamCreateWithPriority", "cuStreamCreateWithPriority", STATUS, NEW_STREAM, U32, I32) \
-    CALL1(StreamDestroy, "hipStreamDestroy", "cuStreamDestroy_v2", STATUS, STREAM)                                      \
-    CALL2(StreamGetFlags, "hipStreamGetFlags", "cuStreamGetFlags", STATUS, STREAM, OUT_U32)                             \
-    CALL2(StreamGetPriority, "hipStreamGetPriority", "cuStreamGetPriority", STATUS, STREAM, OUT_I32)                    \
-    CALL2(StreamGetDevice, "hipStreamGetDevice", "cuStreamGetDevice", STATUS, STREAM, OUT_DEVICE)                       \
-    CALL2(StreamGetId, "hipStreamGetId", "cuStreamGetId", STATUS, STREAM, OUT_U64)                                      \
-    CALL1(GetStreamDeviceId, "hipGetStreamDeviceId", "", DEVICE_OR_MINUS_ONE, STREAM)                                   \
-    CALL1(StreamQuery, "hipStreamQuery", "cuStreamQuery", STATUS, STREAM)                                               \
-    CALL1(StreamSynchronize, "hipStreamSynchronize", "cuStreamSynchronize", STATUS, STREAM)                             \
-    CALL3(StreamWaitEvent, "hipStreamWaitEvent", "cuStreamWaitEvent", STATUS, STREAM, EVENT, ZERO)                      \
-    CALL4(StreamAddCallback, "hipStreamAddCallback", "cuStreamAddCallback", STATUS, STREAM, CALLBACK, NONE, ZERO)       \
-    /* capture */                                                                                                       \
-    CALL2(StreamIsCapturing, "hipStreamIsCapturing", "cuStreamIsCapturing", STATUS, STREAM, OUT_I32)                    \
-    CALL3(StreamGetCaptureInfo, "hipStreamGetCaptureInfo", "cuStreamGetCaptureInfo", STATUS, STREAM, OUT_I32, OUT_U64)  \
-    CALL6(StreamGetCaptureInfo_v2, "hipStreamGetCaptureInfo_v2", "cuStreamGetCaptureInfo_v2", STATUS, STREAM, OUT_I32, OUT_U64, OUT_POINTER, OUT_POINTER, OUT_SIZE) \
-    CALL2(StreamBeginCapture, "hipStreamBeginCapture", "cuStreamBeginCapture_v2", STATUS, STREAM, I32)                  \
-    CALL2(StreamEndCapture, "hipStreamEndCapture", "cuStreamEndCapture", STATUS, STREAM, NEW_GRAPH)                     \
-    CALL1(GraphDestroy, "hipGraphDestroy", "cuGraphDestroy", STATUS, GRAPH)                                             \
-    /* events */                                                                                                        \
-    CALL1(EventCreate, "hipEventCreate", "", STATUS, NEW_EVENT)                                                         \
-    CALL2(EventCreateWithFlags, "hipEventCreateWithFlags", "cuEventCreate", STATUS, NEW_EVENT, U32)                     \
-    CALL2(EventRecord, "hipEventRecord", "cuEventRecord", STATUS, EVENT, STREAM)                                        \
-    CALL1(EventQuery, "hipEventQuery", "cuEventQuery", STATUS, EVENT)                                                   \
-    CALL1(EventSynchronize, "hipEventSynchronize", "cuEventSynchronize", STATUS, EVENT)                                 \
-    CALL1(EventDestroy, "hipEventDestroy", "cuEventDestroy_v2", STATUS, EVENT)                                          \
-    /* memory */                                                                                                        \
-    CALL2(Malloc, "hipMalloc", "cuMemAlloc_v2", STATUS, NEW_POINTER, SIZE)                                              \
-    CALL1(Free, "hipFree", "cuMemFree_v2", STATUS, POINTER)                                                             \
-    CALL5(MemcpyAsync, "hipMemcpyAsync", "", STATUS, POINTER, POINTER, SIZE, I32, STREAM)                               \
-    CALL4(MemsetAsync, "hipMemsetAsync", "", STATUS, POINTER, I32, SIZE, STREAM)
+#define XDIAG_CALLS(CALL)                                                                                                \
+    /* start-up and version */                                                                                           \
+    CALL(Init, "hipInit", "cuInit", STATUS, U32)                                                                         \
+    CALL(DriverGetVersion, "hipDriverGetVersion", "cuDriverGetVersion", STATUS, OUT_I32)                                 \
+    CALL(RuntimeGetVersion, "hipRuntimeGetVersion", "", STATUS, OUT_I32)                                                 \
+    CALL(GetLastError, "hipGetLastError", "", STATUS)                                                                    \
+    CALL(PeekAtLastError, "hipPeekAtLastError", "", STATUS)                                                              \
+    /* devices */                                                                                                        \
+    CALL(GetDeviceCount, "hipGetDeviceCount", "cuDeviceGetCount", STATUS, OUT_I32)                                       \
+    CALL(GetDevice, "hipGetDevice", "", STATUS, OUT_DEVICE)                                                              \
+    CALL(SetDevice, "hipSetDevice", "", STATUS, DEVICE)                                                                  \
+    CALL(DeviceGet, "hipDeviceGet", "cuDeviceGet", STATUS, OUT_DEVICE, I32)                                              \
+    CALL(GetDeviceProperties, "hipGetDevicePropertiesR0600|hipGetDeviceProperties", "", STATUS, BUFFER, DEVICE)          \
+    CALL(DeviceSynchronize, "hipDeviceSynchronize", "cuCtxSynchronize", STATUS)                                          \
+    CALL(DeviceReset, "hipDeviceReset", "", STATUS)                                                                      \
+    /* contexts */                                                                                                       \
+    CALL(CtxGetCurrent, "hipCtxGetCurrent", "cuCtxGetCurrent", STATUS, NEW_CONTEXT)                                      \
+    CALL(CtxSetCurrent, "hipCtxSetCurrent", "cuCtxSetCurrent", STATUS, CONTEXT)                                          \
+    CALL(CtxGetDevice, "hipCtxGetDevice", "cuCtxGetDevice", STATUS, OUT_DEVICE)                                          \
+    CALL(CtxPushCurrent, "hipCtxPushCurrent", "cuCtxPushCurrent_v2", STATUS, CONTEXT)                                    \
+    CALL(CtxPopCurrent, "hipCtxPopCurrent", "cuCtxPopCurrent_v2", STATUS, NEW_CONTEXT)                                   \
+    CALL(CtxCreate, "hipCtxCreate", "cuCtxCreate_v2", STATUS, NEW_CONTEXT, U32, DEVICE)                                  \
+    CALL(CtxDestroy, "hipCtxDestroy", "cuCtxDestroy_v2", STATUS, CONTEXT)                                                \
+    CALL(DevicePrimaryCtxRetain, "hipDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRetain", STATUS, NEW_CONTEXT, DEVICE)   \
+    CALL(DevicePrimaryCtxRelease, "hipDevicePrimaryCtxRelease", "cuDevicePrimaryCtxRelease_v2", STATUS, DEVICE)          \
+    CALL(DevicePrimaryCtxReset, "hipDevicePrimaryCtxReset", "cuDevicePrimaryCtxReset_v2", STATUS, DEVICE)                \
+    CALL(DevicePrimaryCtxGetState, "hipDevicePrimaryCtxGetState", "cuDevicePrimaryCtxGetState", STATUS, DEVICE, OUT_U32, OUT_I32) \
+    /* streams */                                                                                                        \
+    CALL(StreamCreate, "hipStreamCreate", "", STATUS, NEW_STREAM)                                                        \
+    CALL(StreamCreateWithFlags, "hipStreamCreateWithFlags", "cuStreamCreate", STATUS, NEW_STREAM, U32)                   \
+    CALL(StreamCreateWithPriority, "hipStreamCreateWithPriority", "cuStreamCreateWithPriority", STATUS, NEW_STREAM, U32, I32) \
+    CALL(ExtStreamCreateWithCUMask, "hipExtStreamCreateWithCUMask", "", STATUS, NEW_STREAM, U32, POINTER)                \
+    CALL(StreamDestroy, "hipStreamDestroy", "cuStreamDestroy_v2", STATUS, STREAM)                                        \
+    CALL(StreamGetFlags, "hipStreamGetFlags", "cuStreamGetFlags", STATUS, STREAM, OUT_U32)                               \
+    CALL(StreamGetPriority, "hipStreamGetPriority", "cuStreamGetPriority", STATUS, STREAM, OUT_I32)                      \
+    CALL(StreamGetDevice, "hipStreamGetDevice", "cuStreamGetDevice", STATUS, STREAM, OUT_DEVICE)                         \
+    CALL(StreamGetId, "hipStreamGetId", "cuStreamGetId", STATUS, STREAM, OUT_U64)                                        \
+    CALL(GetStreamDeviceId, "hipGetStreamDeviceId", "", DEVICE_OR_MINUS_ONE, STREAM)                                     \
+    CALL(StreamQuery, "hipStreamQuery", "cuStreamQuery", STATUS, STREAM)                                                 \
+    CALL(StreamSynchronize, "hipStreamSynchronize", "cuStreamSynchronize", STATUS, STREAM)                               \
+    CALL(StreamWaitEvent, "hipStreamWaitEvent", "cuStreamWaitEvent", STATUS, STREAM, EVENT, ZERO)                        \
+    CALL(StreamAddCallback, "hipStreamAddCallback", "cuStreamAddCallback", STATUS, STREAM, CALLBACK, NONE, ZERO)         \
+    /* capture */                                                                                                        \
+    CALL(StreamIsCapturing, "hipStreamIsCapturing", "cuStreamIsCapturing", STATUS, STREAM, OUT_I32)                      \
+    CALL(StreamGetCaptureInfo, "hipStreamGetCaptureInfo", "cuStreamGetCaptureInfo", STATUS, STREAM, OUT_I32, OUT_U64)    \
+    CALL(StreamGetCaptureInfo_v2, "hipStreamGetCaptureInfo_v2", "cuStreamGetCaptureInfo_v2", STATUS, STREAM, OUT_I32, OUT_U64, OUT_POINTER, OUT_POINTER, OUT_SIZE) \
+    CALL(StreamBeginCapture, "hipStreamBeginCapture", "cuStreamBeginCapture_v2", STATUS, STREAM, I32)                    \
+    CALL(StreamEndCapture, "hipStreamEndCapture", "cuStreamEndCapture", STATUS, STREAM, NEW_GRAPH)                       \
+    CALL(GraphDestroy, "hipGraphDestroy", "cuGraphDestroy", STATUS, GRAPH)                                               \
+    /* events */                                                                                                         \
+    CALL(EventCreate, "hipEventCreate", "", STATUS, NEW_EVENT)                                                           \
+    CALL(EventCreateWithFlags, "hipEventCreateWithFlags", "cuEventCreate", STATUS, NEW_EVENT, U32)                       \
+    CALL(EventRecord, "hipEventRecord", "cuEventRecord", STATUS, EVENT, STREAM)                                          \
+    CALL(EventRecordWithFlags, "hipEventRecordWithFlags", "cuEventRecordWithFlags", STATUS, EVENT, STREAM, U32)          \
+    CALL(EventQuery, "hipEventQuery", "cuEventQuery", STATUS, EVENT)                                                     \
+    CALL(EventSynchronize, "hipEventSynchronize", "cuEventSynchronize", STATUS, EVENT)                                   \
+    CALL(EventDestroy, "hipEventDestroy", "cuEventDestroy_v2", STATUS, EVENT)                                            \
+    /* memory */                                                                                                         \
+    CALL(Malloc, "hipMalloc", "cuMemAlloc_v2", STATUS, NEW_POINTER, SIZE)                                                \
+    CALL(Free, "hipFree", "cuMemFree_v2", STATUS, POINTER)                                                               \
+    CALL(MallocAsync, "hipMallocAsync", "cuMemAllocAsync", STATUS, NEW_POINTER, SIZE, STREAM)                            \
+    CALL(FreeAsync, "hipFreeAsync", "cuMemFreeAsync", STATUS, POINTER, STREAM)                                           \
+    CALL(MemcpyAsync, "hipMemcpyAsync", "", STATUS, POINTER, POINTER, SIZE, I32, STREAM)                                 \
+    CALL(MemcpyWithStream, "hipMemcpyWithStream", "", STATUS, POINTER, POINTER, SIZE, I32, STREAM)                       \
+    CALL(MemcpyHtoDAsync, "hipMemcpyHtoDAsync", "cuMemcpyHtoDAsync_v2", STATUS, POINTER, POINTER, SIZE, STREAM)          \
+    CALL(MemcpyDtoHAsync, "hipMemcpyDtoHAsync", "cuMemcpyDtoHAsync_v2", STATUS, POINTER, POINTER, SIZE, STREAM)          \
+    CALL(MemcpyDtoDAsync, "hipMemcpyDtoDAsync", "cuMemcpyDtoDAsync_v2", STATUS, POINTER, POINTER, SIZE, STREAM)          \
+    CALL(MemcpyPeerAsync, "hipMemcpyPeerAsync", "", STATUS, POINTER, I32, POINTER, I32, SIZE, STREAM)                    \
+    CALL(Memcpy2DAsync, "hipMemcpy2DAsync", "", STATUS, POINTER, SIZE, POINTER, SIZE, SIZE, SIZE, I32, STREAM)           \
+    CALL(MemsetAsync, "hipMemsetAsync", "", STATUS, POINTER, I32, SIZE, STREAM)                                          \
+    CALL(MemsetD8Async, "hipMemsetD8Async", "cuMemsetD8Async", STATUS, POINTER, U8, SIZE, STREAM)                        \
+    CALL(MemsetD32Async, "hipMemsetD32Async", "cuMemsetD32Async", STATUS, POINTER, I32, SIZE, STREAM)                    \
+    CALL(Memset2DAsync, "hipMemset2DAsync", "", STATUS, POINTER, SIZE, I32, SIZE, SIZE, STREAM)                          \
+    CALL(MemPrefetchAsync, "hipMemPrefetchAsync", "cuMemPrefetchAsync", STATUS, POINTER, SIZE, DEVICE, STREAM)           \
+    CALL(StreamWriteValue32, "hipStreamWriteValue32", "cuStreamWriteValue32_v2", STATUS, STREAM, POINTER, U32, U32)      \
+    CALL(StreamWaitValue32, "hipStreamWaitValue32", "", STATUS, STREAM, POINTER, U32, U32, U32)                          \
+    CALL(StreamAttachMemAsync, "hipStreamAttachMemAsync", "cuStreamAttachMemAsync", STATUS, STREAM, POINTER, SIZE, U32)  \
+    /* launches */                                                                                                       \
+    CALL(LaunchKernel, "hipLaunchKernel", "", STATUS, FUNCTION, DIM3, DIM3, NONE, SIZE, STREAM)                          \
+    CALL(ExtLaunchKernel, "hipExtLaunchKernel", "", STATUS, FUNCTION, DIM3, DIM3, NONE, SIZE, STREAM, EVENT, EVENT, I32) \
+    CALL(LaunchCooperativeKernel, "hipLaunchCooperativeKernel", "", STATUS, FUNCTION, DIM3, DIM3, NONE, U32, STREAM)     \
+    CALL(ModuleLaunchKernel, "hipModuleLaunchKernel", "cuLaunchKernel", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, U32, STREAM, NONE, NONE) \
+    CALL(ExtModuleLaunchKernel, "hipExtModuleLaunchKernel", "", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, SIZE, STREAM, NONE, NONE, EVENT, EVENT, U32) \
+    CALL(ModuleLaunchCooperativeKernel, "hipModuleLaunchCooperativeKernel", "cuLaunchCooperativeKernel", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, U32, STREAM, NONE) \
+    CALL(GraphLaunch, "hipGraphLaunch", "cuGraphLaunch", STATUS, GRAPH, STREAM)                                          \
+    CALL(LaunchHostFunc, "hipLaunchHostFunc", "cuLaunchHostFunc", STATUS, STREAM, HOST_FUNCTION, NONE)
 /* clang-format on */
 
 /* ERROR(code, name, what it means) for HIP; hip_runtime_api.h, enum hipError_t. */

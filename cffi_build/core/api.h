@@ -7,7 +7,7 @@
  */
 
 enum {
-    XD_MAX_ARGS = 6,
+    XD_MAX_ARGS = 14,
     XD_MAX_RUNTIMES = 16,
     XD_MAX_ACTORS = 32,
     XD_PATH_SIZE = 4096,
@@ -47,7 +47,7 @@ typedef struct {
     int32_t runtime;
     int32_t call;
     uint32_t repeat;        /* number of times a call is made; stops at the first that fails */
-    uint64_t args[6];       /* inputs, in the call's order, one place per argument kind */
+    uint64_t args[14];       /* inputs, in the call's order, one place per argument kind */
     /* answer */
     int32_t status;
     int32_t result;         /* what the call returned */
@@ -57,7 +57,7 @@ typedef struct {
     uint32_t made;          /* number of times the call was made */
     uint64_t started_ns;    /* CLOCK_MONOTONIC */
     uint64_t ended_ns;
-    uint64_t outs[6];       /* outputs, one place per argument kind */
+    uint64_t outs[14];       /* outputs, one place per argument kind */
     char error[512];
 } xd_request;
 
@@ -67,7 +67,7 @@ typedef struct {
     const char *cuda;
     int32_t returns_status; /* 0: returns a device ordinal, -1 for a handle that is not valid */
     int32_t count;
-    int32_t kinds[6];
+    int32_t kinds[14];
 } xd_call;
 
 typedef struct {

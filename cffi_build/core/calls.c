@@ -13,103 +13,59 @@ enum { IN = 0, OUT = 1, FIXED = 2 };
 #define KIND(name, type, direction) KIND_##name,
 enum { XDIAG_KINDS(KIND) KIND_COUNT };
 #undef KIND
-#define KIND(name, type, direction) typedef type type_##name;
-XDIAG_KINDS(KIND)
-#undef KIND
 
 /* An output's width is that of what its pointer points to; void ** and inputs are words. */
-#define BITS(type) _Generic((type)0, int32_t *: 32, uint32_t *: 32, int32_t: 32, uint32_t: 32, default: 64)
+#define BITS(type) _Generic((type *)0, int32_t **: 32, uint32_t **: 32, int32_t *: 32, uint32_t *: 32, default: 64)
 #define KIND(name, type, direction) {#name, direction, BITS(type)},
 static const xd_kind kinds[] = {XDIAG_KINDS(KIND)};
 #undef KIND
 
-/* The calls' indices. */
-#define CALL0(name, ...) CALL_##name,
-#define CALL1 CALL0
-#define CALL2 CALL0
-#define CALL3 CALL0
-#define CALL4 CALL0
-#define CALL5 CALL0
-#define CALL6 CALL0
-enum { XDIAG_CALLS(CALL0, CALL1, CALL2, CALL3, CALL4, CALL5, CALL6) CALL_COUNT };
-#undef CALL0
-#undef CALL1
-#undef CALL2
-#undef CALL3
-#undef CALL4
-#undef CALL5
-#undef CALL6
+/* A word becomes an argument of the kind's type: its low bytes do. */
+#define KIND(name, type, direction)                                                                \
+    static inline type argument_##name(uintptr_t word)                                             \
+    {                                                                                              \
+        type value;                                                                                \
+        memset(&value, 0, sizeof value);                                                           \
+        memcpy(&value, &word, sizeof value < sizeof word ? sizeof value : sizeof word);            \
+        return value;                                                                              \
+    }                                                                                              \
+    typedef type type_##name;
+XDIAG_KINDS(KIND)
+#undef KIND
+
+/* The calls' indices, and a table row each. */
+#define CALL(name, ...) CALL_##name,
+enum { XDIAG_CALLS(CALL) CALL_COUNT };
+#undef CALL
 
 enum { RETURNS_DEVICE_OR_MINUS_ONE = 0, RETURNS_STATUS = 1 };
 
-#define ROW(name, hip, cuda, result, count, ...)                                                   \
-    {#name, hip, cuda, RETURNS_##result, count, {__VA_ARGS__}},
-#define CALL0(n, h, c, r) ROW(n, h, c, r, 0, 0)
-#define CALL1(n, h, c, r, a) ROW(n, h, c, r, 1, KIND_##a)
-#define CALL2(n, h, c, r, a, b) ROW(n, h, c, r, 2, KIND_##a, KIND_##b)
-#define CALL3(n, h, c, r, a, b, d) ROW(n, h, c, r, 3, KIND_##a, KIND_##b, KIND_##d)
-#define CALL4(n, h, c, r, a, b, d, e) ROW(n, h, c, r, 4, KIND_##a, KIND_##b, KIND_##d, KIND_##e)
-#define CALL5(n, h, c, r, a, b, d, e, f)                                                           \
-    ROW(n, h, c, r, 5, KIND_##a, KIND_##b, KIND_##d, KIND_##e, KIND_##f)
-#define CALL6(n, h, c, r, a, b, d, e, f, g)                                                        \
-    ROW(n, h, c, r, 6, KIND_##a, KIND_##b, KIND_##d, KIND_##e, KIND_##f, KIND_##g)
-static const xd_call calls[] = {XDIAG_CALLS(CALL0, CALL1, CALL2, CALL3, CALL4, CALL5, CALL6)};
-#undef CALL0
-#undef CALL1
-#undef CALL2
-#undef CALL3
-#undef CALL4
-#undef CALL5
-#undef CALL6
+#define INDEX(place, kind) KIND_##kind
+#define CALL(name, hip, cuda, result, ...)                                                         \
+    {#name, hip, cuda, RETURNS_##result, COUNT(__VA_ARGS__), {COMMAS(INDEX, ##__VA_ARGS__)}},
+static const xd_call calls[] = {XDIAG_CALLS(CALL)};
+#undef CALL
 
 #define ERROR(code, name, meaning) {code, #name, meaning},
 static const xd_error errors[] = {XDIAG_HIP_ERRORS(ERROR)};
 #undef ERROR
 
-/* One typed call per entry.  A word becomes an argument through the kind's type: a pointer kind
- * from the address, an integer kind by value. */
-#define ARG(kind, i) ((type_##kind)words[i])
-#define CALL0(n, h, c, r)                                                                          \
-    static int call_##n(void *symbol, const uintptr_t *words)                                      \
+/* One typed call per entry. */
+#define TYPE(place, kind) type_##kind
+#define ARGUMENT(place, kind) argument_##kind(words[place])
+#define CALL(name, hip, cuda, result, ...)                                                         \
+    static int call_##name(void *symbol, const uintptr_t *words)                                   \
     {                                                                                              \
         (void)words;                                                                               \
-        return ((int (*)(void))symbol)();                                                          \
+        return ((int (*)(PARAMETERS(TYPE, ##__VA_ARGS__)))symbol)(                                 \
+            COMMAS(ARGUMENT, ##__VA_ARGS__));                                                      \
     }
-#define TYPED(n, types, values)                                                                    \
-    static int call_##n(void *symbol, const uintptr_t *words)                                      \
-    {                                                                                              \
-        return ((int(*) types)symbol) values;                                                      \
-    }
-#define CALL1(n, h, c, r, a) TYPED(n, (type_##a), (ARG(a, 0)))
-#define CALL2(n, h, c, r, a, b) TYPED(n, (type_##a, type_##b), (ARG(a, 0), ARG(b, 1)))
-#define CALL3(n, h, c, r, a, b, d)                                                                 \
-    TYPED(n, (type_##a, type_##b, type_##d), (ARG(a, 0), ARG(b, 1), ARG(d, 2)))
-#define CALL4(n, h, c, r, a, b, d, e)                                                              \
-    TYPED(n, (type_##a, type_##b, type_##d, type_##e), (ARG(a, 0), ARG(b, 1), ARG(d, 2), ARG(e, 3)))
-#define CALL5(n, h, c, r, a, b, d, e, f)                                                           \
-    TYPED(n, (type_##a, type_##b, type_##d, type_##e, type_##f),                                   \
-          (ARG(a, 0), ARG(b, 1), ARG(d, 2), ARG(e, 3), ARG(f, 4)))
-#define CALL6(n, h, c, r, a, b, d, e, f, g)                                                        \
-    TYPED(n, (type_##a, type_##b, type_##d, type_##e, type_##f, type_##g),                         \
-          (ARG(a, 0), ARG(b, 1), ARG(d, 2), ARG(e, 3), ARG(f, 4), ARG(g, 5)))
-XDIAG_CALLS(CALL0, CALL1, CALL2, CALL3, CALL4, CALL5, CALL6)
-#undef CALL0
-#undef CALL1
-#undef CALL2
-#undef CALL3
-#undef CALL4
-#undef CALL5
-#undef CALL6
+XDIAG_CALLS(CALL)
+#undef CALL
 
-#define CALL0(n, ...) call_##n,
-#define CALL1 CALL0
-#define CALL2 CALL0
-#define CALL3 CALL0
-#define CALL4 CALL0
-#define CALL5 CALL0
-#define CALL6 CALL0
-static int (*const typed_calls[])(void *, const uintptr_t *) = {
-    XDIAG_CALLS(CALL0, CALL1, CALL2, CALL3, CALL4, CALL5, CALL6)};
+#define CALL(name, ...) call_##name,
+static int (*const typed_calls[])(void *, const uintptr_t *) = {XDIAG_CALLS(CALL)};
+#undef CALL
 
 /* hipDeviceProp_t is 792 bytes before HIP 6 and 1472 after; leave room for what comes. */
 enum { BUFFER_SIZE = 16384 };
@@ -122,6 +78,11 @@ static void on_callback(void *stream, int status, void *user)
     (void)status;
     (void)user;
     atomic_fetch_add_explicit(&callbacks, 1, memory_order_relaxed);
+}
+
+static void on_host_function(void *user)
+{
+    on_callback(NULL, 0, user);
 }
 
 static uint64_t now_ns(void)
@@ -157,6 +118,8 @@ void xd_make_call(xd_request *request)
                 words[i] = (uintptr_t)buffer;
             else if (call->kinds[i] == KIND_CALLBACK)
                 words[i] = (uintptr_t)on_callback;
+            else if (call->kinds[i] == KIND_HOST_FUNCTION)
+                words[i] = (uintptr_t)on_host_function;
             else if (kinds[call->kinds[i]].direction == OUT)
                 words[i] = (uintptr_t)&request->outs[i];
             else
