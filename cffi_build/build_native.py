@@ -1,4 +1,4 @@
-"""Build everything native: the cffi module, the software HSA agent, the kernel cache.
+"""Build everything native: the cffi module, the HSA agent, the kernel cache, the audit library.
 
 One table, ``PARTS``, says what is built from which sources.  The compiler is ``$CC`` (default
 ``cc``), extra flags come from ``$CFLAGS`` and ``$LDFLAGS``.  Used by the package's build
@@ -41,6 +41,7 @@ class Part:
     name: str
     folder: str
     output: str
+    flags: tuple[str, ...] = ()
     link: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     python_module: bool = False
@@ -61,6 +62,15 @@ PARTS = (
         "_lib/kernel-cache/libamd_comgr.so.2",
         link=("-Wl,--version-script={folder}/exports.map", "-Wl,-soname,libamd_comgr.so.2"),
         libraries=("-ldl", "-pthread"),
+    ),
+    Part(
+        "audit",
+        "audit",
+        "_lib/audit/libxdiag-audit.so",
+        # Loaded at the program's start, it may have its thread-local variables beside the
+        # program's own, where reaching them is one instruction.
+        flags=("-ftls-model=initial-exec",),
+        link=("-Wl,-soname,libxdiag-audit.so", "-Wl,-z,now"),
     ),
 )
 
@@ -133,7 +143,7 @@ def build(part: Part, into: Path, sanitize: str = "") -> Path:
         if part.python_module:
             jobs.append((_generated_module(scratch), (f"-DPy_LIMITED_API={STABLE_ABI:#x}",)))
             flags.append(f"-I{sysconfig.get_paths()['include']}")
-        flags += [f"-I{HERE}", f"-I{folder}"]
+        flags += [*part.flags, f"-I{HERE}", f"-I{folder}"]
 
         def compile_one(job: tuple[Path, tuple[str, ...]]) -> str:
             source, warnings = job
