@@ -3,7 +3,9 @@
 
 #include <elf.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -85,11 +87,14 @@ static void read_file(const char *path, uint64_t *size, char *build_id, size_t b
     }
 }
 
+/* What the loader calls it; a relative name made absolute, since the program may go elsewhere. */
 static void path_of(const struct link_map *map, char *path, size_t size)
 {
+    char real[PATH_MAX];
     path[0] = 0;
     if (map->l_name && map->l_name[0]) {
-        snprintf(path, size, "%s", map->l_name);
+        bool relative = map->l_name[0] != '/' && strchr(map->l_name, '/');
+        snprintf(path, size, "%s", relative && realpath(map->l_name, real) ? real : map->l_name);
         return;
     }
     ssize_t got = readlink("/proc/self/exe", path, size - 1);
