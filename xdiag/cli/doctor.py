@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import click
 
 from xdiag.cli import output
 from xdiag.cli.options import pick
-from xdiag.errors import NOTHING_WRONG, CannotRun, Usage
-
-if TYPE_CHECKING:
-    from xdiag.doctor.patient import Patient
-
-#: Where programs are looked for in an image, which brings no PATH of its own.
-_IMAGE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from xdiag.errors import NOTHING_WRONG, Usage
 
 
 @click.command("doctor")
@@ -67,6 +60,7 @@ def command(
     Exits with 1 if a check failed, 3 if one could not be carried out.
     """
     from xdiag.doctor import examination
+    from xdiag.doctor.admission import admit
     from xdiag.doctor.catalogue import CHECKS
     from xdiag.render import doctor as rendering
 
@@ -87,7 +81,9 @@ def command(
         return NOTHING_WRONG
     if python and command_line:
         raise Usage("COMMAND says which Python is used; leave --python out")
-    patient = _patient(python, root, settings, command_line)
+    if root is not None and not os.path.isdir(root):
+        raise Usage(f"--root {root}: no such directory")
+    patient = admit(command_line, python=python, root=root, settings=settings)
     patient.debug = "--debug" in arguments
     result = examination.examine(patient, chosen, CHECKS, arguments)
     if as_json:
@@ -95,44 +91,3 @@ def command(
     else:
         output.show(lambda console: rendering.show(result, console, verbose=verbose), path)
     return examination.exit_code(result.findings)
-
-
-def _patient(
-    python: str | None,
-    root: str | None,
-    settings: tuple[str, ...],
-    command_line: tuple[str, ...],
-) -> Patient:
-    from xdiag.discover.root import Root
-    from xdiag.doctor import command_line as command_line_module
-    from xdiag.doctor import interpreter
-    from xdiag.doctor.patient import Patient
-
-    if root is not None and not os.path.isdir(root):
-        raise Usage(f"--root {root}: no such directory")
-    tree = Root(root if root is not None else "/")
-    # An image is started with its own environment, not with that of this shell.
-    environ = dict(os.environ) if tree.is_this_machine else {"PATH": _IMAGE_PATH}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals or not name:
-            raise Usage(f"--env {setting}: not of the form NAME=VALUE")
-        environ[name] = value
-    cwd = os.getcwd() if tree.is_this_machine else "/"
-    patient = Patient(root=tree, environ=environ, cwd=cwd, command=command_line)
-    if command_line:
-        start = command_line_module.understood(command_line, tree, environ, cwd)
-        patient.program, patient.interpreter = start.program, start.interpreter
-        patient.environ = start.environ
-        patient.script, patient.module, patient.site = start.script, start.module, start.site
-        patient.launcher = start.launcher
-    elif python is not None:
-        patient.interpreter = interpreter.named(python, tree, environ)
-    else:
-        try:
-            patient.interpreter = interpreter.usual(tree, environ)
-        except CannotRun as error:
-            patient.no_interpreter = str(error)
-    # What cannot be an interpreter is told now, once, and not by every check.
-    _ = patient.python
-    return patient
