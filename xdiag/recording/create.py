@@ -1,0 +1,258 @@
+"""Creates record files, and watches the counters of one that is being written."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import stat
+import struct
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from xdiag import __version__, platforms
+from xdiag.errors import CannotRun, Usage
+from xdiag.model import SCHEMA_VERSION
+from xdiag.recording import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+#: What a reader reads of each part (read.py); more could be written and not be read.
+MOST_THREADS, MOST_CALLS, MOST_EVENTS, MOST_FAILURES = 1 << 16, 1 << 23, 16 << 20, 1 << 16
+
+#: Characters kept of the command line.
+_MOST_COMMAND = 4096
+
+_FAILURES_SEEN = layout.Header.failures_seen.offset
+_COUNTERS = struct.Struct("<QQ")
+
+
+class RecordFile:
+    """A record file, and the counters that its writers keep while the run goes on.
+
+    They are read with pread(2), which takes a microsecond: a mapping would show the same bytes, and
+    end the reader where somebody cuts the file short.
+    """
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+        self.size = os.fstat(fd).st_size
+
+    def __enter__(self) -> RecordFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go; it stays where it is."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def failures_seen(self) -> int:
+        """Calls that have failed so far."""
+        return self._counters()[0]
+
+    @property
+    def refusals_seen(self) -> int:
+        """Calls that have returned the platform's refusal (HIP: 709) so far."""
+        return self._counters()[1]
+
+    def _counters(self) -> tuple[int, int]:
+        data = os.pread(self._fd, _COUNTERS.size, _FAILURES_SEEN)
+        if len(data) != _COUNTERS.size:
+            return 0, 0
+        failures, refusals = _COUNTERS.unpack(data)
+        return failures, refusals
+
+
+def create(
+    path: str | os.PathLike[str],
+    *,
+    command: Sequence[str],
+    threads: int = 1500,
+    life: int = 256,
+    recent: int = 1024,
+    events: int = 8 << 20,
+    failures: int = 512,
+    platform: str = "hip",
+) -> RecordFile:
+    """A new record file for a run of ``command``, readable and writable by this user alone.
+
+    Kept are the first ``failures`` calls that fail, ``events`` bytes of what the loader does (some
+    150 bytes an object), and for each of ``threads`` threads at a time the last ``life`` calls that
+    make or end a handle and the last ``recent`` others; both are powers of two.  The file is sparse
+    and has a bound that it never grows beyond::
+
+        4096 + table (under 32 KiB) + 128 failures + events + threads (64 + 64 (life + recent))
+
+    bytes, 131 MB with the figures above; a run of one thread takes less than 0.3 MB of them.
+
+    An existing record of this user is replaced as a whole.  Raises Usage for figures out of bounds
+    and for a path at which anything else lies; CannotRun where the file cannot be made, or the disk
+    has less room than the bound: a writer that runs out of it is ended by a signal.
+    """
+    target = os.path.abspath(os.fspath(path))
+    header, table = _planned(command, threads, life, recent, events, failures, platform)
+    try:
+        if _is_ours(target):
+            return _replaced(target, header, table)
+        return RecordFile(target, _new(target, header, table))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CannotRun(f"cannot create the record {target}: {reason}") from error
+
+
+def watch(path: str | os.PathLike[str]) -> RecordFile:
+    """An existing record file's counters; raises CannotRun where there is none."""
+    target = os.path.abspath(os.fspath(path))
+    try:
+        fd = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise CannotRun(f"cannot watch {target}: {error}") from error
+    return RecordFile(target, fd)
+
+
+# ---- what is written -------------------------------------------------------------------------
+
+
+def _planned(
+    command: Sequence[str],
+    threads: int,
+    life: int,
+    recent: int,
+    events: int,
+    failures: int,
+    platform: str,
+) -> tuple[layout.Header, bytes]:
+    for name, value, most in (
+        ("threads", threads, MOST_THREADS),
+        ("failures", failures, MOST_FAILURES),
+        ("events", events, MOST_EVENTS),
+    ):
+        if not 1 <= value <= most:
+            raise Usage(f"a record has from 1 to {most} {name}, not {value}")
+    for name, value in (("life", life), ("recent", recent)):
+        if value < 1 or value & (value - 1):
+            raise Usage(f"a record's {name} calls a thread are a power of two, not {value}")
+    if threads * (life + recent) > MOST_CALLS:
+        raise Usage(
+            f"a record has at most {MOST_CALLS} calls, not {threads} threads with {life + recent}"
+        )
+    table = table_of(command, platform)
+    header = layout.Header(
+        magic=layout.MAGIC,
+        version=layout.VERSION,
+        call_count=len(table["calls"]),
+        failure_count=failures,
+        events_size=_aligned(events),
+        block_count=threads,
+        life_size=life,
+        recent_size=recent,
+        refusal=platforms.get(platform).refusal,
+    )
+    # JSON that is ASCII: a command line may hold bytes that are no text.
+    written = json.dumps(table, separators=(",", ":")).encode("ascii")
+    header.table_offset, header.table_size = layout.HEADER_SIZE, len(written)
+    header.failures_offset = _aligned(layout.HEADER_SIZE + len(written))
+    header.events_offset = header.failures_offset + failures * ctypes.sizeof(layout.Failure)
+    header.blocks_offset = header.events_offset + header.events_size
+    header.file_size = header.blocks_offset + threads * layout.block_size(life, recent)
+    return header, written
+
+
+def table_of(command: Sequence[str], platform: str) -> dict[str, Any]:
+    """What a record says of itself in words: who made it, for what, and the list of calls."""
+    from xdiag.native import calls
+
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "xdiag": __version__,
+        "command": _cut(command),
+        "started": datetime.now().astimezone().isoformat(timespec="milliseconds"),
+        "platform": platform,
+        "calls": [
+            {"name": call.name, "hip": list(call.hip), "kinds": list(call.kinds)}
+            for call in sorted(calls().values(), key=lambda call: call.index)
+        ],
+    }
+
+
+def _cut(command: Sequence[str]) -> list[str]:
+    """The command's beginning: the kernel takes lines that are longer than the rest of the file."""
+    kept, left = [], _MOST_COMMAND
+    for word in command:
+        if left <= 0:
+            break
+        kept.append(str(word)[:left])
+        left -= len(word) + 1
+    return kept
+
+
+def _aligned(size: int) -> int:
+    return -(-size // layout.ALIGNMENT) * layout.ALIGNMENT
+
+
+# ---- the file --------------------------------------------------------------------------------
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a record of this user lies there; raises Usage where something else does."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise Usage(f"{path} is there already and is no record of yours: name another file")
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if os.read(fd, len(layout.MAGIC)) != layout.MAGIC:
+            raise Usage(f"{path} is there already and is no record: name another file")
+    finally:
+        os.close(fd)
+    return True
+
+
+def _replaced(path: str, header: layout.Header, table: bytes) -> RecordFile:
+    """A new file in place of the old one: whoever still writes into that one does no harm."""
+    fresh = f"{path}.{os.getpid()}.new"
+    fd = _new(fresh, header, table)
+    try:
+        os.rename(fresh, path)
+    except BaseException:
+        os.close(fd)
+        os.unlink(fresh)
+        raise
+    return RecordFile(path, fd)
+
+
+def _new(path: str, header: layout.Header, table: bytes) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o600)
+    try:
+        os.fchmod(fd, 0o600)  # whatever the umask has taken away
+        free = os.fstatvfs(fd)
+        if free.f_bavail * free.f_frsize < header.file_size:
+            raise OSError(
+                f"it may grow to {header.file_size >> 20} MiB, and"
+                f" {free.f_bavail * free.f_frsize >> 20} are free there"
+            )
+        os.ftruncate(fd, header.file_size)
+        os.pwrite(fd, table, header.table_offset)
+        # Last: a file without it is no record.
+        os.pwrite(fd, bytes(header), 0)
+    except BaseException:
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+    return fd
