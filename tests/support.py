@@ -29,14 +29,25 @@ def build_fake(folder: Path, *options: str) -> Path:
 
 
 def paths_beside(library: Path, folder: Path) -> Paths:
-    """A copy of the library and a link to it, as the patterns of a second runtime need."""
+    """A copy of the library and links to both, as the patterns of a second runtime need."""
+    name = "libamdhip64.so"
     copy = folder / "copy" / library.name
     copy.parent.mkdir(parents=True)
     shutil.copy(library, copy)
-    link = folder / "link" / "libamdhip64.so"
-    link.parent.mkdir()
-    link.symlink_to(library)
-    return Paths(first=str(library), copy=str(copy), link=str(link))
+    (copy.parent / name).symlink_to(copy)
+    first = folder / "first"
+    first.mkdir()
+    for each in (library.name, name):
+        (first / each).symlink_to(library)
+    return Paths(
+        first=str(library),
+        copy=str(copy),
+        link=str(first / name),
+        soname=library.name,
+        name=name,
+        first_directory=str(first),
+        copy_directory=str(copy.parent),
+    )
 
 
 def cells_for(*ids: str, timeout: float | None = None, actor: str = "python") -> list[Cell]:

@@ -65,8 +65,8 @@ def _argument(value: str | int) -> str:
 
 #: What a step can be besides a driver call, with its meaning.
 ACTIONS = {
-    "open": "open a runtime: first, copy, link or loaded; then local, global or deepbind;"
-    " or a copy in a new namespace",
+    "open": "open a runtime: first, copy, link or loaded, or what the loader finds by its soname or"
+    " by its name without a version; then local, global or deepbind; or a copy in a new namespace",
     "thread": "start a Python thread",
     "native_thread": "start a native pthread, which knows nothing of Python",
     "fork": "fork a child process",
@@ -136,6 +136,8 @@ class Pattern(Record, frozen=True):
     #: is wrong with this machine.
     sound: bool = False
     devices: int = 1
+    #: Variables that the process is started with; see ``Cell.environment``.
+    environment: dict[str, str] = {}
     #: Seconds after which a silent cell is a hang, where the default is needlessly long.
     patience: float | None = None
     #: Platforms that the story can be told on.
@@ -186,6 +188,9 @@ class Hypothesis(Record, frozen=True):
     #: Fixes that would repair the fault, if this were its cause.
     repaired_by: tuple[str, ...] = ()
     remedy: str = ""
+    #: True where a repair leaves one loaded copy of the library: while two are loaded under a fix,
+    #: the fix has not taken effect, and the cell is no test of this hypothesis.
+    repaired_as_one: bool = False
 
 
 # ---- what is run and what came of it ---------------------------------------------------------
@@ -199,6 +204,8 @@ class Cell(Record, frozen=True):
     fix: str
     consumer: str
     steps: tuple[Step, ...] = ()
+    #: Variables that its process is started with, in braces what only the engine knows: {first} and
+    #: {first_directory}, {copy_directory}, {audit}.  Lists of the loader come before what is there.
     environment: dict[str, str] = {}
     devices: int = 1
     timeout: float = 10.0

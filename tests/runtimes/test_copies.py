@@ -36,6 +36,31 @@ def test_a_copy_and_a_link(target: Target, empty_machine: Path) -> None:
     assert link.name not in (first.name, copy.name)
 
 
+def test_both_files_go_by_the_librarys_names(target: Target) -> None:
+    paths = copies(target)
+    assert (paths.soname, paths.name) == ("libamdhip64.so.6", "libamdhip64.so")
+    for directory, file in (
+        (paths.first_directory, paths.first),
+        (paths.copy_directory, paths.copy),
+    ):
+        for name in (paths.soname, paths.name):
+            assert (Path(directory) / name).samefile(file)
+    assert not Path(paths.first).samefile(paths.copy)
+
+
+@pytest.mark.parametrize(
+    ("soname", "names"), [("", ("", "")), ("libamdhip64.so", ("libamdhip64.so",) * 2)]
+)
+def test_a_library_without_versions(
+    tmp_path: Path, empty_machine: Path, soname: str, names: tuple[str, str]
+) -> None:
+    # The linker leaves an empty one out.
+    runtime = compile_library(tmp_path / "libamdhip64.so", SOURCE, f"-Wl,-soname,{soname}")
+    paths = copies(Target(platform="hip", runtime=str(runtime), agent="software"))
+    assert (paths.soname, paths.name) == names
+    assert not Path(paths.copy).samefile(runtime)
+
+
 def test_they_are_used_again_and_mended(target: Target) -> None:
     paths = copies(target)
     copy, link = Path(paths.copy), Path(paths.link)
@@ -53,13 +78,16 @@ def test_they_are_used_again_and_mended(target: Target) -> None:
     copy.symlink_to(target.runtime)
     copies(target)
     assert not copy.samefile(target.runtime)
-    assert {each.name for each in copy.parent.iterdir()} == {copy.name, link.name}
+    names = {copy.name, link.name, paths.name, Path(paths.first_directory).name}
+    assert {each.name for each in copy.parent.iterdir()} == names
 
 
 def test_a_name_from_the_file_leads_nowhere_else(tmp_path: Path, empty_machine: Path) -> None:
     runtime = compile_library(tmp_path / "evil.so", SOURCE, "-Wl,-soname,../../evil")
     paths = copies(Target(platform="hip", runtime=str(runtime), agent="software"))
     assert Path(paths.copy).name == "evil.so"
+    assert paths.soname == ""
+    assert not list(Path(paths.first_directory).iterdir())
 
 
 def test_without_a_cache_they_go_with_the_process(target: Target, tmp_path: Path) -> None:

@@ -308,6 +308,8 @@ class StoryTeller:
     def _do_open(self, index: int, step: Step) -> None:
         what = str(step.args[0])
         way = str(step.args[1]) if len(step.args) > 1 else "local"
+        if what in ("soname", "name"):
+            self._must_tell_apart(what)
         path = self._paths.first if what == "loaded" else getattr(self._paths, what)
         number = len(self._runtimes)
         native.declare_runtime(
@@ -319,6 +321,18 @@ class StoryTeller:
         if identity is not None:
             self._report(Opened(runtime=step.result, identity=identity))
         self._seen(index, step, step.actors[0], state="done", request=request)
+
+    def _must_tell_apart(self, what: str) -> None:
+        """End the story where the runtime has no name of this kind."""
+        soname, name = self._paths.soname, self._paths.name
+        reason = ""
+        if not soname:
+            reason = "this runtime has no SONAME"
+        elif what == "name" and soname == name:
+            reason = f"this runtime's SONAME is {name} itself, without a version"
+        if reason:
+            self._report(CannotTell(reason=reason))
+            raise _CannotGoOn
 
     def _do_thread(self, index: int, step: Step) -> None:
         self._actors[step.result] = _PythonThread(step.result)

@@ -16,11 +16,18 @@ MAX_MESSAGE = 1 << 17
 
 
 class Paths(msgspec.Struct, frozen=True):
-    """What ``open(first)``, ``open(copy)`` and ``open(link)`` open."""
+    """What ``open(first)``, ``open(copy)``, ``open(link)`` open, and the names of it."""
 
     first: str
     copy: str
     link: str
+    #: What ``open(soname)`` and ``open(name)`` ask the loader for: libamdhip64.so.6, which is the
+    #: SONAME of both files, and libamdhip64.so.  Empty where the file has no SONAME.
+    soname: str
+    name: str
+    #: Directories in which both names lead to the first file, and to its copy.
+    first_directory: str
+    copy_directory: str
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
@@ -41,6 +48,15 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
 
 
 Command = Start | Kill
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The warm parent is up; the first thing that it says.
+
+    ``unfit`` says why no cell can run in it, empty if they can.
+    """
+
+    unfit: str = ""
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
@@ -64,7 +80,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     reason: str
 
 
-Reply = Started | Ended | Refused
+Reply = Ready | Started | Ended | Refused
 
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):

@@ -34,6 +34,7 @@ def story_of(pattern: Pattern, actor: str = "python") -> Story:
     return Story(
         setup=tuple(read(line) for line in pattern.setup),
         use=tuple(msgspec.structs.replace(read(line), phase="use") for line in pattern.use),
+        environment=pattern.environment,
     )
 
 

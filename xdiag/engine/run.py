@@ -1,32 +1,20 @@
-"""The supervisor: sends cells to the warm parent and watches what becomes of them."""
+"""The supervisor: sends cells to the warm parents and watches what becomes of them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import selectors
-import socket
-import subprocess
-import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from xdiag import errors
 from xdiag.engine import judge, log
-from xdiag.engine.messages import (
-    MAX_MESSAGE,
-    Ended,
-    Kill,
-    Paths,
-    Refused,
-    Reply,
-    Start,
-    Started,
-)
+from xdiag.engine.messages import Ended, Kill, Paths, Ready, Refused, Start, Started
+from xdiag.engine.warm_parent import START_PATIENCE, CannotStart, WarmParent, WarmParents
 from xdiag.model import Cell, Outcome, OutcomeKind, Result
 
 if TYPE_CHECKING:
@@ -54,6 +42,7 @@ class _Running:
 
     cell: Cell
     number: int
+    parent: WarmParent
     log: int
     output: int
     started: float
@@ -65,7 +54,7 @@ class _Running:
     wait_status: int | None = None
     #: Why the supervisor killed it; empty while it runs by itself.
     killed: str = ""
-    #: True once the warm parent died while this cell ran: it runs alone then.
+    #: True once its warm parent died while this cell ran: it runs alone then.
     suspect: bool = False
     next_guard: float = 0.0
     #: Processor time of its processes when it was last looked at, and whether it stood still.
@@ -83,14 +72,11 @@ class Engine:
         self._target = target
         self._paths = paths
         self._jobs = jobs
-        self._encode = msgspec.json.Encoder().encode
-        self._decode_reply = msgspec.json.Decoder(Reply).decode
         self._running: dict[int, _Running] = {}
         self._suspects: deque[_Running] = deque()
         self._numbers = 0
         self._selector = selectors.DefaultSelector()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
+        self._parents = WarmParents(target, paths, self._selector)
 
     def __enter__(self) -> Engine:
         return self
@@ -99,20 +85,10 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """End the warm parent and, with it, every child."""
+        """End the warm parents and, with them, every child."""
         for running in list(self._running.values()):
             self._forget(running)
-        if self._socket is not None:
-            self._selector.unregister(self._socket)
-            self._socket.close()
-            self._socket = None
-        if self._process is not None:
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
+        self._parents.close()
         self._selector.close()
 
     # ---- the loop ----
@@ -120,13 +96,25 @@ class Engine:
     def run(self, cells: Iterable[Cell]) -> Iterator[Result]:
         """Yield a result per cell, as they are finished.
 
-        Cells that a fix does not apply to are answered at once.
+        Cells that a fix does not apply to are answered at once.  Those that ask for the same
+        variables are run together, so that few warm parents are there at a time.
         """
-        waiting = deque(cells)
+        groups: dict[frozenset[tuple[str, str]], list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault(frozenset(cell.environment.items()), []).append(cell)
+        left = Counter({variables: len(group) for variables, group in groups.items()})
+        for result in self._run(deque(chain.from_iterable(groups.values()))):
+            variables = frozenset(result.cell.environment.items())
+            left[variables] -= 1
+            if not left[variables]:
+                self._parents.release(result.cell.environment)
+            yield result
+
+    def _run(self, waiting: deque[Cell]) -> Iterator[Result]:
         while waiting or self._suspects or self._running:
             while self._suspects and not self._running:
                 lost = self._suspects.popleft()
-                self._start(lost.cell, lost.leave_out, lost.earlier, suspect=True)
+                yield from self._start(lost.cell, lost.leave_out, lost.earlier, suspect=True)
             while waiting and not self._suspects and self._has_room():
                 cell = waiting.popleft()
                 if cell.not_applicable:
@@ -136,9 +124,9 @@ class Engine:
                     )
                 elif cell.devices > self._target.devices:
                     reason = f"needs {cell.devices} devices, {self._target.devices} found"
-                    yield Result(cell, Outcome(OutcomeKind.SKIPPED, reason=reason))
+                    yield _skipped(cell, reason)
                 else:
-                    self._start(cell)
+                    yield from self._start(cell)
             if self._running:
                 yield from self._turn()
 
@@ -160,11 +148,18 @@ class Engine:
         )
         patience = None if nearest == _NEVER else max(0.0, nearest - now)
         for key, _ in self._selector.select(patience):
-            if key.fileobj is self._socket:
-                yield from self._hear()
-            elif key.data.number in self._running:  # not forgotten a moment ago
+            # Neither ended nor forgotten a moment ago?
+            if isinstance(key.data, WarmParent):
+                if key.data in self._parents:
+                    yield from self._hear(key.data)
+            elif key.data.number in self._running:
                 self._read(key.data)
         now = time.monotonic()
+        for parent in self._parents:
+            if not parent.ready and now >= parent.give_up_at:
+                reason = f"Python was not ready after {START_PATIENCE:g} s"
+                self._parents.refuse(parent, reason)
+                yield from self._skip(parent, reason)
         for running in list(self._running.values()):
             if running.wait_status is not None:
                 yield from self._finish(running)
@@ -183,8 +178,13 @@ class Engine:
         earlier: list[judge.Telling] | None = None,
         *,
         suspect: bool = False,
-    ) -> None:
-        link = self._connected()
+    ) -> Iterator[Result]:
+        """Have a child forked for a cell; yields a result at once where there can be none."""
+        try:
+            parent = self._parents.of(cell.environment)
+        except CannotStart as error:
+            yield _skipped(cell, str(error))
+            return
         self._numbers += 1
         output_r, output_w = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(output_r, False)
@@ -193,10 +193,11 @@ class Engine:
         running = _Running(
             cell=cell,
             number=self._numbers,
+            parent=parent,
             log=fresh,
             output=output_r,
             started=now,
-            deadline=now + cell.timeout,
+            deadline=now + cell.timeout if parent.ready else _NEVER,
             leave_out=leave_out,
             earlier=earlier or [],
             next_guard=now + _GUARD_AFTER,
@@ -210,58 +211,26 @@ class Engine:
             leave_out=leave_out,
         )
         try:
-            socket.send_fds(link, [self._encode(start)], [fresh, output_w])
+            parent.send(start, [fresh, output_w])
         finally:
             os.close(output_w)
         self._running[running.number] = running
         self._selector.register(output_r, selectors.EVENT_READ, running)
 
-    def _connected(self) -> socket.socket:
-        """The socket to the warm parent, which is started where there is none."""
-        if self._socket is not None:
-            return self._socket
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_MESSAGE)
-        package_parent = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-        program = (
-            # Not what lies in the user's working directory, which -c puts first.
-            f"import sys; sys.path[0:1] = []; sys.path.append({package_parent!r});"
-            "from xdiag.engine.zygote import main; main()"
-        )
-        compiler = [self._target.compiler] if self._target.compiler else []
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", program, str(theirs.fileno()), *compiler],
-                pass_fds=[theirs.fileno()],
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-            )
-        except OSError as error:
-            raise errors.CannotRun(f"cannot start {sys.executable}: {error.strerror}") from error
-        theirs.close()
-        self._socket = ours
-        self._selector.register(ours, selectors.EVENT_READ)
-        return ours
-
-    def _environment(self) -> dict[str, str]:
-        environment = {**os.environ, **self._target.environment}
-        path = [*self._target.library_path, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
-        if path:
-            environment["LD_LIBRARY_PATH"] = ":".join(path)
-        return environment
-
-    def _hear(self) -> Iterator[Result]:
-        """Take what the warm parent says."""
-        assert self._socket is not None
-        try:
-            message = self._socket.recv(MAX_MESSAGE)
-        except ConnectionResetError:
-            message = b""
-        if not message:
-            yield from self._lost()
+    def _hear(self, parent: WarmParent) -> Iterator[Result]:
+        """Take what a warm parent says."""
+        reply = parent.hear()
+        if reply is None:
+            yield from self._lost(parent)
             return
-        reply = self._decode_reply(message)
+        if isinstance(reply, Ready):
+            now = time.monotonic()
+            if reply.unfit:
+                self._parents.refuse(parent, reply.unfit)
+                yield from self._skip(parent, reply.unfit)
+            for waiting in self._of(parent):
+                waiting.deadline = now + waiting.cell.timeout
+            return
         running = self._running.get(reply.number)
         if running is None:
             return
@@ -275,22 +244,24 @@ class Engine:
         elif isinstance(reply, Refused):
             raise errors.CannotRun(f"{reply.reason}; too many processes or too little memory")
 
-    def _lost(self) -> Iterator[Result]:
-        """The warm parent is gone: run what was in flight again, one at a time.
+    def _of(self, parent: WarmParent) -> list[_Running]:
+        return [running for running in self._running.values() if running.parent is parent]
+
+    def _skip(self, parent: WarmParent, reason: str) -> Iterator[Result]:
+        """Answer the cells that wait for a warm parent which will not run them."""
+        for running in self._of(parent):
+            self._forget(running)
+            yield _skipped(running.cell, reason)
+
+    def _lost(self, parent: WarmParent) -> Iterator[Result]:
+        """A warm parent is gone: run what was in flight in it again, one at a time.
 
         A cell that brings it down when it is alone has done it.
         """
-        assert self._socket is not None and self._process is not None
-        self._selector.unregister(self._socket)
-        self._socket.close()
-        self._socket = None
-        status = self._process.wait()
-        self._process = None
-        if status > 0:
-            raise errors.CannotRun(
-                "the process that forks the cells could not start; its message stands above"
-            )
-        for running in list(self._running.values()):
+        if reason := self._parents.lost(parent):
+            yield from self._skip(parent, reason)
+            return
+        for running in self._of(parent):
             self._forget(running)
             if running.suspect:
                 reason = "it killed the process that had forked it"
@@ -315,7 +286,7 @@ class Engine:
     def _kill(self, running: _Running, why: str) -> None:
         running.killed = why
         running.deadline = running.next_guard = _NEVER
-        self._connected().send(self._encode(Kill(number=running.number)))
+        running.parent.send(Kill(number=running.number))
 
     def _guard(self, running: _Running, now: float) -> None:
         """Stop a cell that multiplies; note one that sleeps."""
@@ -354,9 +325,13 @@ class Engine:
         tellings = [*running.earlier, telling]
         stumbled = judge.stumbled_at(running.cell, telling)
         if stumbled is not None and len(tellings) < MAX_PROCESSES:
-            self._start(running.cell, (*running.leave_out, stumbled), tellings)
+            yield from self._start(running.cell, (*running.leave_out, stumbled), tellings)
             return
         yield Result(running.cell, judge.outcome(running.cell, tellings, self._target.platform))
+
+
+def _skipped(cell: Cell, reason: str) -> Result:
+    return Result(cell, Outcome(OutcomeKind.SKIPPED, reason=reason))
 
 
 def _group(leader: int) -> tuple[int, float]:

@@ -2,12 +2,14 @@
 
 A process of its own, single-threaded, that has imported what a child needs and has never opened a
 GPU runtime, HIP's or HSA's; so each child starts clean, and in a millisecond or two.  What it may
-have opened is AMD's compiler (comgr), which knows no device.  It ends when the supervisor goes
-away, and takes every child with it.
+have opened is AMD's compiler (comgr), which knows no device.  Where its cells ask for LD_PRELOAD,
+the loader has mapped the runtime before Python began and run its constructors; nothing has called
+it.  It ends when the supervisor goes away, and takes every child with it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
@@ -29,6 +31,7 @@ from xdiag.engine.messages import (
     Ended,
     Kill,
     Paths,
+    Ready,
     Refused,
     Reply,
     Start,
@@ -125,7 +128,6 @@ class Zygote:
             os.close(nothing)
             os.close(output)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            os.environ.update(start.cell.environment)
             report = log.writer(shared)
             os.close(shared)
             teller = StoryTeller(start.cell, start.platform, start.paths, report)
@@ -191,21 +193,50 @@ def _bury_group(pid: int) -> None:
 def main() -> None:
     """Entry point: ``argv[1]`` is the descriptor of the socket to the supervisor.
 
-    ``argv[2]``, if there is one, is the compiler to open beforehand.
+    ``argv[2]`` is the compiler to open beforehand, empty for none; the rest are files that the
+    loader was told to map into this process.
     """
     supervisor = socket.socket(fileno=int(sys.argv[1]))
     supervisor.set_inheritable(False)
     native.die_with_parent()
     # Orphans of a cell come here to be reaped, instead of staying behind.
     native.adopt_orphans()
-    if len(sys.argv) > 2:
+    if sys.argv[2]:
         # Without it each child opens it for itself, and takes longer: no reason to stop.
         native.preload_compiler(sys.argv[2])
     try:
         _warm_up()
     except OSError as error:
         sys.exit(f"xdiag: the process that forks the cells cannot start: {error}")
-    Zygote(supervisor).serve()
+    unfit = _not_mapped(sys.argv[3:])
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has hung up
+        supervisor.send(msgspec.json.encode(Ready(unfit=unfit)))
+        if not unfit:
+            Zygote(supervisor).serve()
+        # What was asked meanwhile is read all the same: else it would cancel what was just said.
+        while unfit and supervisor.recv(MAX_MESSAGE):
+            pass
+    # Not exit(): exit handlers of what was preloaded have no business here.
+    os._exit(0)
+
+
+def _not_mapped(files: list[str]) -> str:
+    """Says which of these files the loader has passed over, empty if it has mapped them all.
+
+    It warns of an entry of LD_PRELOAD or LD_AUDIT that it cannot use, and goes on (ld.so(8)); an
+    audit library whose la_version returns 0 is unmapped again (rtld-audit(7)).
+    """
+    with open("/proc/self/maps", errors="surrogateescape") as maps:
+        mapped = {line.split(maxsplit=5)[-1].rstrip("\n") for line in maps if "/" in line}
+    missing = [file for file in files if not any(_is_same(file, other) for other in mapped)]
+    return f"the loader did not take {' and '.join(missing)}" if missing else ""
+
+
+def _is_same(file: str, mapped: str) -> bool:
+    # By what stat says of both: on some file systems the map names another device.
+    with contextlib.suppress(OSError):
+        return os.path.samefile(file, mapped)
+    return False
 
 
 def _warm_up() -> None:
@@ -218,7 +249,7 @@ def _warm_up() -> None:
     report = log.writer(scratch)
     step = Step(actors=("main",), verb="same", args=(1,), result="warm")
     cell = Cell("warm", "warm", "warm", "warm", steps=(step,))
-    StoryTeller(cell, "hip", Paths("", "", ""), report).tell()
+    StoryTeller(cell, "hip", Paths(*[""] * 7), report).tell()
     os.close(scratch)
     # What the collector would touch in a child is copied for it: the less the better.
     gc.disable()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def copies(target: Target) -> Paths:
-    """The target's runtime, a copy of its file, and a link to it under another name.
+    """The target's runtime, a copy of its file, and links to both under the names it goes by.
 
     They are kept in the user's cache, or, where that cannot be, in a directory that is gone when
     this process ends.  Raises CannotRun if there is room in neither.
@@ -43,13 +43,37 @@ def copies(target: Target) -> Paths:
 
 def _prepared(library: Elf, folder: Path) -> Paths:
     # A name out of a file is not to be trusted with a path.
-    name = library.soname
-    if not name or "/" in name or name.startswith("."):
-        name = os.path.basename(library.path)
-    # One link per path: two xdiags at work on equal files do not take it from each other.
-    link = folder / f"link-{hashlib.sha256(os.fsencode(library.path)).hexdigest()[:8]}-{name}"
+    soname = library.soname
+    if "/" in soname or soname.startswith("."):
+        soname = ""
+    copy = _copy(library, folder / (soname or os.path.basename(library.path)))
+    # Links to it by its path: two xdiags at work on equal files do not take them from each other.
+    mark = hashlib.sha256(os.fsencode(library.path)).hexdigest()[:8]
+    link = folder / f"link-{mark}-{copy.name}"
     _link(link, library.path)
-    return Paths(first=library.path, copy=str(_copy(library, folder / name)), link=str(link))
+    first_directory = folder / f"first-{mark}"
+    first_directory.mkdir(mode=0o700, exist_ok=True)
+    name = _unversioned(soname)
+    if soname:
+        _link(first_directory / soname, library.path)
+    if name != soname:
+        _link(first_directory / name, library.path)
+        _link(folder / name, copy.name)
+    return Paths(
+        first=library.path,
+        copy=str(copy),
+        link=str(link),
+        soname=soname,
+        name=name,
+        first_directory=str(first_directory),
+        copy_directory=str(folder),
+    )
+
+
+def _unversioned(soname: str) -> str:
+    """The name that a linker is given: libamdhip64.so for libamdhip64.so.6."""
+    stem, so, _ = soname.partition(".so")
+    return stem + so
 
 
 def _copy(library: Elf, copy: Path) -> Path:

@@ -1,0 +1,1 @@
+"""Starting a command under our audit library, and seeing it through."""
