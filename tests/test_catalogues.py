@@ -9,6 +9,7 @@ from support import cells_for
 
 from xdiag import native, platforms
 from xdiag.consumers import CONSUMERS
+from xdiag.engine.environment import PLACEHOLDERS
 from xdiag.fixes import FIXES
 from xdiag.hypotheses import HYPOTHESES
 from xdiag.model import ACTIONS, Cell, Pattern, Step, parse_step
@@ -18,10 +19,12 @@ from xdiag.patterns import PATTERNS
 PROMISED_PATTERNS = """same-thread cross-thread create-in-worker creator-exited concurrent-use
     destroyed-stream device-reset null-stream per-thread-stream legacy-stream other-device-current
     context-popped foreign-context second-runtime second-runtime-deepbind second-runtime-global
-    second-namespace reopened-runtime truncated-handle garbage-handle fork-before-init
+    second-namespace second-runtime-by-name library-loaded-first library-first-by-soname
+    reopened-runtime reopened-by-soname truncated-handle garbage-handle fork-before-init
     fork-after-init event-destroyed-twice""".split()
 PROMISED_FIXES = """none primary-context-retain set-current-context set-device create-in-worker
-    native-thread lazy-context recreate-stream full-width-handle bind-loaded-runtime""".split()
+    native-thread lazy-context recreate-stream full-width-handle bind-loaded-runtime
+    unify preload path-order""".split()
 
 
 def test_nothing_promised_is_missing() -> None:
@@ -71,9 +74,18 @@ def test_a_cell_uses_only_what_it_has_defined(cell: Cell) -> None:
         _define(step, values, runtimes, actors)
 
 
+@pytest.mark.parametrize("cell", [cell for cell in cells_for() if cell.environment],
+                         ids=lambda cell: cell.id)  # fmt: skip
+def test_what_a_cell_is_started_with_can_be_filled_in(cell: Cell) -> None:
+    for value in cell.environment.values():
+        assert set(re.findall(r"\{(.*?)\}", value)) <= set(PLACEHOLDERS)
+        # A path of the machine that the catalogue was written on is no data.
+        assert "/" not in value
+
+
 def _define(step: Step, values: set[str], runtimes: set[str], actors: set[str]) -> None:
     if step.verb == "open":
-        assert step.args[0] in ("first", "copy", "link", "loaded")
+        assert step.args[0] in ("first", "copy", "link", "loaded", "soname", "name")
         assert len(step.args) == 1 or step.args[1] in native.WAYS
         runtimes.add(step.result)
     elif step.verb in ("thread", "native_thread", "fork"):

@@ -1,7 +1,7 @@
 """The catalogue of fixes: rewrites of a story, as people have proposed them.
 
-A rewrite takes a story (steps that set it up, steps that use the stream) and returns another, or
-says why it cannot be applied.  To add a fix, add an entry.
+A rewrite takes a story (steps that set it up, steps that use the stream, variables that its process
+is started with) and returns another, or says why it cannot be applied.  To add a fix, add an entry.
 """
 
 from __future__ import annotations
@@ -172,19 +172,59 @@ def _full_width_handle(story: Story) -> Story | NotApplicable:
     return _change_story(story, setup=setup)
 
 
-def _bind_loaded_runtime(story: Story) -> Story | NotApplicable:
+def _second_openings(story: Story) -> list[Step] | NotApplicable:
+    """The steps that load a copy besides the first, without any fix."""
     opened = [step for step in story.setup if step.verb == "open"]
     if len(opened) < 2:
         return NotApplicable(reason="only one runtime is opened")
-    if not any(step.args[0] == "copy" for step in opened):
-        return NotApplicable(reason="the second opening already gives the loaded copy")
-    setup = tuple(
-        _change(step, args=("loaded",), phase="fix")
-        if step.verb == "open" and step.args[0] == "copy"
-        else step
-        for step in story.setup
-    )
-    return _change_story(story, setup=setup)
+    # By its SONAME the loader finds a copy that is loaded; so it loads one only at first.
+    another = [
+        step
+        for step in opened
+        if step.args[0] in ("copy", "name") or (step.args[0] == "soname" and step is opened[0])
+    ]
+    return another or NotApplicable(reason="the second opening already gives the loaded copy")
+
+
+def _bind_loaded_runtime(story: Story) -> Story | NotApplicable:
+    openings = _second_openings(story)
+    if isinstance(openings, NotApplicable):
+        return openings
+    first = next(step for step in story.setup if step.verb == "open")
+
+    def bound(step: Step) -> Step:
+        if step not in openings:
+            return step
+        # Where nothing is loaded yet, it takes the path of the copy that will be.
+        args = ("first", *step.args[1:]) if step is first else ("loaded",)
+        return _change(step, args=args, phase="fix")
+
+    return _change_story(story, setup=tuple(bound(step) for step in story.setup))
+
+
+def _started_with(story: Story, variables: dict[str, str]) -> Story | NotApplicable:
+    """The story in a process that is started with these variables, where it opens two copies."""
+    openings = _second_openings(story)
+    if isinstance(openings, NotApplicable):
+        return openings
+    environment = dict(story.environment)
+    for name, value in variables.items():
+        # Lists, all of those that both may set.
+        there = environment.get(name)
+        environment[name] = f"{value}:{there}" if there else value
+    return _change_story(story, environment=environment)
+
+
+def _unify(story: Story) -> Story | NotApplicable:
+    return _started_with(story, {"LD_AUDIT": "{audit}", "XDIAG_UNIFY": "libamdhip64"})
+
+
+def _preload(story: Story) -> Story | NotApplicable:
+    return _started_with(story, {"LD_PRELOAD": "{first}"})
+
+
+def _path_order(story: Story) -> Story | NotApplicable:
+    return _started_with(story, {"LD_LIBRARY_PATH": "{first_directory}"})
 
 
 FIXES: tuple[Fix, ...] = (
@@ -259,5 +299,31 @@ FIXES: tuple[Fix, ...] = (
         does="The second opening takes the loaded copy's path (RTLD_NOLOAD finds it).",
         origin="what XSCHED_HIP_LIB=<loaded copy> does",
         rewrite=_bind_loaded_runtime,
+    ),
+    Fix(
+        id="unify",
+        title="let the loader answer with the copy that is loaded",
+        does="Starts the process under xdiag's audit library: the loader answers every request for"
+        " a second runtime with the copy that is loaded. A namespace of its own (dlmopen) is out of"
+        " its reach.",
+        origin="rtld-audit (man 7 rtld-audit), as xdiag run does it",
+        rewrite=_unify,
+    ),
+    Fix(
+        id="preload",
+        title="preload the first copy",
+        does="Starts the process with the first copy in LD_PRELOAD. A library that asks for the"
+        " runtime by its SONAME gets that one; one that asks by path, or by the name without a"
+        " version, gets its own.",
+        origin="common advice (LD_PRELOAD)",
+        rewrite=_preload,
+    ),
+    Fix(
+        id="path-order",
+        title="look in the first copy's directory first",
+        does="Starts the process with the first copy's directory in front of LD_LIBRARY_PATH. It"
+        " helps a library that asks by a name that this directory has; a path is not searched for.",
+        origin="common advice (LD_LIBRARY_PATH)",
+        rewrite=_path_order,
     ),
 )

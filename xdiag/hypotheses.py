@@ -35,9 +35,10 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(
         id="two-runtimes",
         statement="the stream was made by another loaded copy of the library",
-        repaired_by=("bind-loaded-runtime",),
+        repaired_by=("bind-loaded-runtime", "unify", "preload", "path-order"),
         remedy="make every party open the copy that is already loaded"
-        " (for XSched: XSCHED_HIP_LIB=<that file>)",
+        " (for XSched: XSCHED_HIP_LIB=<that file>; for any program: xdiag run)",
+        repaired_as_one=True,
     ),
     Hypothesis(
         id="destroyed-stream",

@@ -35,17 +35,37 @@ def _predicts(fails: str = "", works: str = "") -> dict[str, Prediction]:
 _THREADS = "thread-bound python-threads unshareable"
 
 
-def _second(how: str, id: str, title: str, question: str, note: str = "") -> Pattern:
-    """The case's own shape: made by main with one copy, used by a worker with another."""
+def _second(
+    how: str,
+    id: str,
+    title: str,
+    question: str,
+    note: str = "",
+    *,
+    what: str = "copy",
+    before: bool = False,
+    environment: dict[str, str] | None = None,
+) -> Pattern:
+    """The case's own shape: made by main with one copy, used by a worker with another.
+
+    ``before`` has the other one loaded before the one that makes the stream.
+    """
+    other = (f"main: B = open({what}, {how})", "main: B.Init(0)")
+    loaded = (*other, *_STREAM) if before else (*_STREAM, *other)
     return Pattern(
         id=id,
         title=title,
         question=question,
-        setup=(*_STREAM, f"main: B = open(copy, {how})", "main: B.Init(0)", *_WORKER),
+        setup=(*loaded, *_WORKER),
         use=("worker: use(B, s)",),
         predicts=_predicts(fails=f"two-runtimes context-bound {_THREADS}"),
+        environment=environment or {},
         note=note,
     )
+
+
+#: How a library is found that is asked for by a name: here the search comes to the copy.
+_COPY_FOUND_FIRST = {"LD_LIBRARY_PATH": "{copy_directory}"}
 
 
 PATTERNS: tuple[Pattern, ...] = (
@@ -229,6 +249,36 @@ PATTERNS: tuple[Pattern, ...] = (
         "a second copy in a link-map namespace of its own (dlmopen)",
         "Does a copy in another namespace know the streams of the first?",
     ),
+    _second(
+        "local",
+        "second-runtime-by-name",
+        "a second copy, found by the library's name without a version",
+        "Is the loaded copy found when libamdhip64.so is asked for?",
+        "The loader knows a loaded library by its SONAME (libamdhip64.so.6) and by the names that"
+        " it was asked for before. The name without a version is neither, so that it searches:"
+        " here LD_LIBRARY_PATH leads to the copy.",
+        what="name",
+        environment=_COPY_FOUND_FIRST,
+    ),
+    _second(
+        "local",
+        "library-loaded-first",
+        "the copy that is to use the stream is loaded before the one that makes it",
+        "Does it matter which of the two copies was loaded first?",
+        "As where a plugin that brings its own runtime is imported before the framework.",
+        before=True,
+    ),
+    _second(
+        "local",
+        "library-first-by-soname",
+        "the using copy is loaded first, found by its SONAME",
+        "Does asking by SONAME give one runtime if it is done before the other is loaded by path?",
+        "The first to ask is given what LD_LIBRARY_PATH leads to. A path that is asked for later is"
+        " compared by device and inode, and so loads another copy.",
+        what="soname",
+        before=True,
+        environment=_COPY_FOUND_FIRST,
+    ),
     Pattern(
         id="reopened-runtime",
         title="the same file opened again under another name",
@@ -239,6 +289,17 @@ PATTERNS: tuple[Pattern, ...] = (
         predicts=_predicts(fails=f"context-bound {_THREADS}", works="two-runtimes"),
         answers=("", ""),
         note="The loader compares device and inode, so a symbolic link gives the first copy back.",
+    ),
+    Pattern(
+        id="reopened-by-soname",
+        title="the library asked for again by its SONAME, while another copy lies on the path",
+        question="Is a loaded copy found by its SONAME before the library path is searched?",
+        setup=(*_STREAM, "main: B = open(soname, local)", *_WORKER),
+        use=("worker: use(B, s)",),
+        sound=True,
+        predicts=_predicts(fails=f"context-bound {_THREADS}", works="two-runtimes"),
+        environment=_COPY_FOUND_FIRST,
+        note="What a library that is linked against the runtime does: its DT_NEEDED is the SONAME.",
     ),
     Pattern(
         id="truncated-handle",

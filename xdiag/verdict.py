@@ -5,6 +5,10 @@ It is refuted when a pattern that it says must fail works, or when a fix that it
 not; supported when what it says fails, fails, what it says works, works, and its fix helps; open
 otherwise.  Only a refusal of the handle or a violent end counts as failing: another error code
 says something about that call, not about the handle.
+
+A fix that has not taken effect tests nothing: where what the hypothesis blames, two loaded copies,
+is still there under it (LD_PRELOAD does not reach a library that is opened by its path), the cell
+is evidence neither way.
 """
 
 from __future__ import annotations
@@ -69,12 +73,20 @@ def reading(result: Result, platform: str = "hip") -> Prediction | None:
     return None
 
 
+def _copies(result: Result) -> int:
+    return len({(i.device, i.inode, i.namespace) for i in result.outcome.runtimes.values()})
+
+
 @dataclass(frozen=True)
 class _Observation:
     """What the consumers together showed of a pattern under a fix."""
 
     reading: Prediction
     results: tuple[Result, ...]
+
+    def one_copy(self) -> bool:
+        """Whether at most one copy of the library was loaded in each of its cells."""
+        return all(_copies(result) <= 1 for result in self.results)
 
     def evidence(self, predicted: Prediction) -> list[Evidence]:
         return [
@@ -134,14 +146,19 @@ def _weigh_one(
     failing = [id for id, o in fail.items() if o.reading == Prediction.FAILS]
     surprising = [id for id, o in fail.items() if o.reading == Prediction.WORKS]
     broken = [id for id, o in work.items() if o.reading == Prediction.FAILS]
-    repairs = {
+    under_fix = {
         (id, fix): observed[id, fix]
         for id in failing
         for fix in hypothesis.repaired_by
         if (id, fix) in observed
     }
-    helped = {id for (id, _), o in repairs.items() if o.reading == Prediction.WORKS}
+    repairs = {
+        key: o for key, o in under_fix.items() if o.one_copy() or not hypothesis.repaired_as_one
+    }
+    helping = {(id, fix) for (id, fix), o in repairs.items() if o.reading == Prediction.WORKS}
+    helped = {id for id, _ in helping}
     tried = {id for id, _ in repairs}
+    thorough = [f for f in hypothesis.repaired_by if all((id, f) in helping for id in helped)]
 
     evidence = [
         *(e for o in fail.values() for e in o.evidence(Prediction.FAILS)),
@@ -157,6 +174,11 @@ def _weigh_one(
     elif broken:
         mark = Support.OPEN
         because = f"{_all(failing)} {_fail(failing)} as it says, but so does {_all(broken)}"
+    elif under_fix and not tried:
+        mark = Support.OPEN
+        left = [fix for fix in hypothesis.repaired_by if fix in {fix for _, fix in under_fix}]
+        because = f"{_all(failing)} {_fail(failing)} as it says, but under its fix ({_some(left)})"
+        because += " two copies were loaded all the same"
     elif hypothesis.repaired_by and not tried:
         mark = Support.OPEN
         because = f"{_all(failing)} {_fail(failing)} as it says, but its fix"
@@ -172,7 +194,8 @@ def _weigh_one(
         mark = Support.SUPPORTED
         because = f"{_all(failing)} {_fail(failing)} as it says"
         if helped:
-            because += f", and {_some(hypothesis.repaired_by)} repairs {_it(failing)}"
+            fixes = _some(thorough) if thorough else "one fix or another"
+            because += f", and {fixes} repairs {_it(failing)}"
         elif work:
             because += f", and {_all(list(work))} {_work(work)}"
     return Verdict(

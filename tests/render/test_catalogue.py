@@ -24,6 +24,10 @@ def section(page: str, id: str) -> str:
     return page.split(f"\n## {id}\n")[1].split("\n## ")[0]
 
 
+def variables(environment: dict[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in environment.items()]
+
+
 def test_pages_say_that_they_are_generated():
     for page in (catalogue.patterns_page(), catalogue.fixes_page()):
         first = page.splitlines()[0]
@@ -38,7 +42,9 @@ def test_every_pattern_has_its_section():
     page = catalogue.patterns_page()
     assert markdown_headings(page)[1:] == [pattern.id for pattern in PATTERNS]
     told = [lines for _, lines in fences(page)]
-    assert told == [[*pattern.setup, "", *pattern.use] for pattern in PATTERNS]
+    assert told == [
+        [*variables(pattern.environment), *pattern.setup, "", *pattern.use] for pattern in PATTERNS
+    ]
 
 
 def test_every_hypothesis_stands_once_in_a_pattern_s_section():
@@ -80,12 +86,11 @@ def test_the_example_is_the_pattern_before_and_after(fix):
     before = story_of(pattern)
     after = fix.rewrite(before)
     assert language == "diff" and not isinstance(after, NotApplicable)
-    assert [line[1:] for line in lines if line[0] in " -"] == [
-        str(step) for step in (*before.setup, *before.use)
-    ]
-    assert [line[1:] for line in lines if line[0] in " +"] == [
-        str(step) for step in (*after.setup, *after.use)
-    ]
+    for marks, story in ((" -", before), (" +", after)):
+        assert [line[1:] for line in lines if line[0] in marks] == [
+            *variables(story.environment),
+            *map(str, (*story.setup, *story.use)),
+        ]
 
 
 def test_a_fix_of_one_consumer_is_shown_in_what_that_consumer_does():
@@ -121,12 +126,12 @@ def test_one_pattern_is_shown_with_its_steps():
 
 def test_data_is_plain_and_versioned():
     patterns = json.loads(catalogue.patterns(PATTERNS, as_json=True))
-    fixes = json.loads(catalogue.fixes(FIXES[-1:], as_json=True))
+    chosen = [fix for fix in FIXES if fix.id == "bind-loaded-runtime"]
+    fixes = json.loads(catalogue.fixes(chosen, as_json=True))
     assert patterns["schema_version"] == fixes["schema_version"] == 1
     assert [entry["id"] for entry in patterns["patterns"]] == [p.id for p in PATTERNS]
     assert all(entry["devices"] == p.devices
                for entry, p in zip(patterns["patterns"], PATTERNS, strict=True))  # fmt: skip
     (bind,) = fixes["fixes"]
-    assert bind["id"] == "bind-loaded-runtime"
     assert bind["would_confirm"] == ["two-runtimes"]
     assert "second-runtime" in bind["applies_to"] and "same-thread" not in bind["applies_to"]

@@ -116,17 +116,19 @@ def test_the_table_shows_every_label_in_its_place(make, width):
     expected = {r.cell.id: label(r).text for r in report.results}
     seen = 0
     for pattern in PATTERNS:
-        rows = [line[1:] for line in lines if line[:1] == [pattern.id]]
-        assert rows == [
-            [expected[f"{pattern.id}/{fix.id}/{consumer.id}"] for fix in FIXES]
+        # Where it is narrow, a consumer's row stands in several bands.
+        shown = [text for line in lines if line[:1] == [pattern.id] for text in line[1:]]
+        assert shown == [
+            expected[f"{pattern.id}/{fix.id}/{consumer.id}"]
             for consumer in CONSUMERS
+            for fix in FIXES
         ]
-        seen += len(rows)
-    assert seen == len(PATTERNS) * len(CONSUMERS)
+        seen += len(shown)
+    assert seen == len(PATTERNS) * len(CONSUMERS) * len(FIXES)
 
 
 def test_heads_are_ids_where_they_fit_and_numbers_with_a_list_where_not(make):
-    wide, narrow = table.render(make.full(), 200), table.render(make.full(), 80)
+    wide, narrow = table.render(make.full(), 240), table.render(make.full(), 100)
     heads = [line.split() for line in wide.splitlines()]
     assert [fix.id for fix in FIXES] in heads
     lines = [line.split() for line in narrow.splitlines()]

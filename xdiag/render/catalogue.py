@@ -60,7 +60,8 @@ def patterns_page() -> str:
         " `actor: result = runtime.Call(arguments)`. `A` is the runtime under test. `use(A, s)`"
         " stands for whatever the consumer does with a stream; the steps that use it come after"
         " the empty line. `main & worker` act at the same moment, and `?` after a step says that"
-        " its failure is no matter.",
+        " its failure is no matter. A variable before the steps is there when the process is"
+        " started; what stands in braces is filled in, and comes before what the list has.",
     ]
     parts += [_as_markdown(_pattern_section(pattern)) for pattern in PATTERNS]
     return "\n\n".join(parts) + "\n"
@@ -97,7 +98,7 @@ def _pattern_section(pattern: Pattern) -> _Section:
     return _Section(
         id=pattern.id,
         words=f"{_sentence(pattern.title)} {pattern.question}",
-        steps=(*pattern.setup, "", *pattern.use),
+        steps=(*_variables(pattern.environment), *pattern.setup, "", *pattern.use),
         note=pattern.note,
         facts=(
             *((name, _joined(ids)) for name, ids in _expectations(pattern) if ids),
@@ -201,7 +202,13 @@ def _lines_of(cells: Iterable[Cell]) -> list[str]:
 
 
 def _told(story: Story) -> list[str]:
-    return [str(step) for step in (*story.setup, *story.use)]
+    steps = (*story.setup, *story.use)
+    return [*_variables(story.environment), *(str(step) for step in steps)]
+
+
+def _variables(environment: dict[str, str]) -> list[str]:
+    """What a process is started with, as a shell would write it."""
+    return [f"{name}={value}" for name, value in environment.items()]
 
 
 def _changes(before: list[str], after: list[str]) -> list[str]:

@@ -161,7 +161,9 @@ def _identity(identity: Identity) -> str:
 def facts(result: Result) -> list[str]:
     """What stands below a trace, before its meaning."""
     outcome = result.outcome
-    lines = [*_loaded(outcome), *_notes(result)]
+    variables = result.cell.environment.items()
+    started = [text.printable(f"started with {name}={value}") for name, value in variables]
+    lines = [*_loaded(outcome), *started, *_notes(result)]
     if outcome.message and outcome.kind is not OutcomeKind.OK:
         lines.append(f"message: {text.printable(outcome.message)}")
     if outcome.processes > 1:
