@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.enums import ENUM_RELOC_TYPE_x64
 
 from xdiag.consumers import CONSUMERS
 from xdiag.engine.messages import Paths
@@ -57,3 +61,22 @@ def cells_for(*ids: str, timeout: float | None = None, actor: str = "python") ->
         return [cell for cell in planned if not cell.not_applicable]
     by_id = {cell.id: cell for cell in planned}
     return [by_id[id] for id in ids]
+
+
+def interpreter_hides_environ() -> bool:
+    """Whether RTLD_DEEPBIND gives a library an `environ` that is not the one in use.
+
+    A program that is no PIE and refers to `environ` has a copy of it (R_X86_64_COPY); a library
+    that looks into its own scope first finds libc's, which stays NULL.
+    """
+    with Path(sys.executable).resolve().open("rb") as stream:
+        elf = ELFFile(stream)
+        symbols = elf.get_section_by_name(".dynsym")
+        tables = filter(None, map(elf.get_section_by_name, (".rela.dyn", ".rela.plt")))
+        copied = {
+            symbols.get_symbol(entry["r_info_sym"]).name
+            for table in tables
+            for entry in table.iter_relocations()
+            if entry["r_info_type"] == ENUM_RELOC_TYPE_x64["R_X86_64_COPY"]
+        }
+    return bool(copied & {"environ", "__environ", "_environ"})

@@ -20,6 +20,12 @@ def _rewritten(fix: str, pattern: str) -> list[str]:
     return [str(step) for step in (*story.setup, *story.use)]
 
 
+def _variables(fix: str, pattern: str) -> dict[str, str]:
+    story = _FIX[fix].rewrite(story_of(_PATTERN[pattern]))
+    assert isinstance(story, Story), story
+    return story.environment
+
+
 def _refused(fix: str, pattern: str) -> str:
     story = _FIX[fix].rewrite(story_of(_PATTERN[pattern]))
     assert isinstance(story, NotApplicable)
@@ -74,6 +80,38 @@ def test_the_loaded_runtime_is_bound() -> None:
     assert "main: B = open(loaded)" in _rewritten("bind-loaded-runtime", "second-namespace")
 
 
+def test_where_nothing_is_loaded_yet_the_path_of_the_other_copy_is_bound() -> None:
+    for pattern in ("library-loaded-first", "library-first-by-soname"):
+        assert _rewritten("bind-loaded-runtime", pattern)[0] == "main: B = open(first, local)"
+
+
+def test_fixes_of_the_environment_leave_the_steps_alone() -> None:
+    for fix in ("unify", "preload", "path-order"):
+        for pattern in ("second-runtime", "foreign-context", "library-first-by-soname"):
+            assert _rewritten(fix, pattern) == [*_PATTERN[pattern].setup, *_PATTERN[pattern].use]
+
+
+def test_a_fix_puts_its_variables_before_the_patterns() -> None:
+    assert _variables("none", "second-runtime-by-name") == {"LD_LIBRARY_PATH": "{copy_directory}"}
+    assert _variables("path-order", "second-runtime-by-name") == {
+        "LD_LIBRARY_PATH": "{first_directory}:{copy_directory}"
+    }
+    assert _variables("path-order", "second-runtime") == {"LD_LIBRARY_PATH": "{first_directory}"}
+    assert _variables("preload", "second-runtime-by-name") == {
+        "LD_LIBRARY_PATH": "{copy_directory}", "LD_PRELOAD": "{first}",
+    }  # fmt: skip
+    assert _variables("unify", "second-namespace") == {
+        "LD_AUDIT": "{audit}", "XDIAG_UNIFY": "libamdhip64",
+    }  # fmt: skip
+
+
+def test_a_cell_asks_for_what_its_story_does() -> None:
+    cells = plan([_PATTERN["second-runtime-by-name"]], FIXES, CONSUMERS)
+    for cell in cells:
+        if not cell.not_applicable:
+            assert cell.environment == _variables(cell.fix, cell.pattern)
+
+
 def test_native_threads_replace_python_threads() -> None:
     assert "main: worker = native_thread()" in _rewritten("native-thread", "cross-thread")
 
@@ -88,6 +126,10 @@ def test_native_threads_replace_python_threads() -> None:
         ("full-width-handle", "cross-thread", "full width"),
         ("bind-loaded-runtime", "cross-thread", "only one runtime"),
         ("bind-loaded-runtime", "reopened-runtime", "already gives the loaded copy"),
+        ("unify", "cross-thread", "only one runtime"),
+        ("unify", "reopened-by-soname", "already gives the loaded copy"),
+        ("preload", "reopened-runtime", "already gives the loaded copy"),
+        ("path-order", "fork-after-init", "only one runtime"),
         ("recreate-stream", "concurrent-use", "each would make its own"),
         ("set-device", "event-destroyed-twice", "no stream is used"),
     ],

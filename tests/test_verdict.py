@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from xdiag.hypotheses import HYPOTHESES
-from xdiag.model import Cell, Outcome, OutcomeKind, Prediction, Result, Step, Support, Verdict
+from xdiag.model import (
+    Cell,
+    Identity,
+    Outcome,
+    OutcomeKind,
+    Prediction,
+    Result,
+    Step,
+    Support,
+    Verdict,
+)
 from xdiag.patterns import PATTERNS
 from xdiag.verdict import describe, reading, weigh
 
@@ -61,6 +73,82 @@ def test_a_fix_that_does_not_help_refutes() -> None:
         _result("second-runtime", REFUSED, fix="create-in-worker"),
     )
     assert verdict.mark == Support.REFUTED and "does not repair" in verdict.because
+
+
+def _with_copies(outcome: Outcome, *inodes: int, namespace: int = 0) -> Outcome:
+    runtimes = {
+        name: Identity(path="/lib", device=1, inode=inode, namespace=namespace if n else 0)
+        for n, (name, inode) in enumerate(zip("AB", inodes, strict=False))
+    }
+    return replace(outcome, runtimes=runtimes)
+
+
+def test_a_fix_that_leaves_two_copies_is_no_evidence_against_two_runtimes() -> None:
+    verdict = _verdict(
+        "two-runtimes",
+        _result("second-runtime", _with_copies(REFUSED, 1, 2)),
+        _result("second-runtime", _with_copies(REFUSED, 1, 2), fix="preload"),
+        _result("second-runtime", _with_copies(REFUSED, 1, 2), fix="path-order"),
+        _result("second-runtime", _with_copies(OK, 1, 1), fix="unify"),
+    )
+    assert verdict.mark == Support.SUPPORTED
+    assert verdict.because.endswith("and unify repairs it")
+    assert {e.cell for e in verdict.evidence} == {
+        "second-runtime/none/driver", "second-runtime/unify/driver",
+    }  # fmt: skip
+
+
+def test_a_namespace_that_unify_does_not_reach_leaves_it_open_not_refuted() -> None:
+    verdict = _verdict(
+        "two-runtimes",
+        _result("second-namespace", _with_copies(REFUSED, 1, 1, namespace=1)),
+        _result("second-namespace", _with_copies(REFUSED, 1, 1, namespace=1), fix="unify"),
+    )
+    assert verdict.mark == Support.OPEN
+    assert verdict.because == (
+        "second-namespace fails as it says, but under its fix (unify) two copies were loaded all"
+        " the same"
+    )
+
+
+def test_one_copy_that_refuses_all_the_same_refutes_two_runtimes() -> None:
+    verdict = _verdict(
+        "two-runtimes",
+        _result("second-runtime", _with_copies(REFUSED, 1, 2)),
+        _result("second-runtime", _with_copies(REFUSED, 1, 1), fix="unify"),
+    )
+    assert verdict.mark == Support.REFUTED
+    assert "its fix" in verdict.because and "does not repair second-runtime" in verdict.because
+
+
+def test_two_copies_that_work_under_a_fix_support_nothing() -> None:
+    verdict = _verdict(
+        "two-runtimes",
+        _result("second-runtime", _with_copies(REFUSED, 1, 2)),
+        _result("second-runtime", _with_copies(OK, 1, 2), fix="preload"),
+    )
+    assert verdict.mark == Support.OPEN
+
+
+def test_where_each_fix_repairs_something_else_none_is_named_for_all() -> None:
+    verdict = _verdict(
+        "two-runtimes",
+        _result("second-runtime-by-name", _with_copies(REFUSED, 1, 2)),
+        _result("second-runtime", _with_copies(REFUSED, 1, 2)),
+        _result("second-runtime-by-name", _with_copies(OK, 1, 1), fix="path-order"),
+        _result("second-runtime", _with_copies(OK, 1, 1), fix="unify"),
+    )
+    assert verdict.mark == Support.SUPPORTED
+    assert "one fix or another repairs them" in verdict.because
+
+
+def test_other_hypotheses_do_not_ask_how_many_copies_there_are() -> None:
+    verdict = _verdict(
+        "thread-bound",
+        _result("second-runtime", _with_copies(REFUSED, 1, 2)),
+        _result("second-runtime", _with_copies(REFUSED, 1, 2), fix="create-in-worker"),
+    )
+    assert verdict.mark == Support.REFUTED
 
 
 def test_a_control_that_fails_supports_nothing() -> None:

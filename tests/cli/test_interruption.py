@@ -80,6 +80,29 @@ def test_resume_after_sigkill_loses_nothing_finished(
     assert len(report["results"]) == report["planned"] == 8
 
 
+def test_ctrl_c_while_cells_hang_in_several_start_environments(
+    home: dict[str, str], fake_library: Path, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    # Both patterns hang as they are, and the second one under each fix, in warm parents of its own.
+    process = _start(
+        home, fake_library, "matrix", "-p", "cross-thread,second-runtime", "-c", "replay",
+        "-f", "none,unify,preload", "-j", "4", "--timeout", "60", "--journal", str(journal),
+        "--format", "json", fault="hipStreamGetFlags=hang",
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    me = psutil.Process(process.pid)
+    # Three warm parents, and four cells that hang.
+    _wait_for(lambda: len(me.children()) == 3 and len(me.children(recursive=True)) == 7)
+    family = me.children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and b"Traceback" not in err
+    # Only those that the fixes do not apply to have a result.
+    assert {result["outcome"]["kind"] for result in json.loads(out)["results"]} == {"n/a"}
+    assert not psutil.wait_procs(family, timeout=10)[1]
+
+
 def test_resume_on_another_runtime_is_refused(
     xdiag: Xdiag, tmp_path: Path, fake_library: Path
 ) -> None:

@@ -6,14 +6,10 @@ this runtime; nothing here was copied from xdiag's own output.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from elftools.elf.elffile import ELFFile
-from elftools.elf.enums import ENUM_RELOC_TYPE_x64
-from support import cells_for
+from support import cells_for, interpreter_hides_environ
 
 from xdiag.engine.run import Engine
 from xdiag.model import OutcomeKind, Result, StepRecord
@@ -93,36 +89,17 @@ def _answers(result: Result) -> dict[str, StepRecord]:
     return {r.call: r for r in result.outcome.trace if r.phase == "use"}
 
 
-def _interpreter_hides_environ() -> bool:
-    """Whether RTLD_DEEPBIND gives a library an `environ` that is not the one in use.
-
-    A program that is no PIE and refers to `environ` has a copy of it (R_X86_64_COPY); a library
-    that looks into its own scope first finds libc's, which stays NULL.
-    """
-    with Path(sys.executable).resolve().open("rb") as stream:
-        elf = ELFFile(stream)
-        symbols = elf.get_section_by_name(".dynsym")
-        tables = filter(None, map(elf.get_section_by_name, (".rela.dyn", ".rela.plt")))
-        copied = {
-            symbols.get_symbol(entry["r_info_sym"]).name
-            for table in tables
-            for entry in table.iter_relocations()
-            if entry["r_info_type"] == ENUM_RELOC_TYPE_x64["R_X86_64_COPY"]
-        }
-    return bool(copied & {"environ", "__environ", "_environ"})
-
-
 def test_deepbind_crashes_where_the_program_has_a_copy_of_environ(
     results: Mapping[str, Result],
 ) -> None:
     result = results["second-runtime-deepbind/none/driver"]
     died = next((r for r in result.outcome.trace if r.step == result.outcome.died_at), None)
     crashed_in_init = died is not None and (died.call, died.runtime) == ("hipInit", "B")
-    assert crashed_in_init == _interpreter_hides_environ()
+    assert crashed_in_init == interpreter_hides_environ()
 
 
 def _skip_if_it_cannot_start(pattern: str) -> None:
-    if pattern == "second-runtime-deepbind" and _interpreter_hides_environ():
+    if pattern == "second-runtime-deepbind" and interpreter_hides_environ():
         pytest.skip("this Python has a copy of environ: the second copy crashes in hipInit")
 
 
