@@ -30,8 +30,9 @@ EXTENSION = """
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", 0, -1, 0, 0, 0, 0, 0};
 PyMODINIT_FUNC PyInit__C(void) { return PyModule_Create(&module); }
 """
-#: A library that looks for the runtime as XSched's does and opens it in the same mode.  It asks that
-#: runtime for the stream's flags and returns the answer; -1 without a runtime, 0 for a NULL stream.
+#: A library that looks for the runtime as XSched's does and opens it in the same mode.  It asks
+#: that runtime for the stream's flags and returns the answer; -1 without a runtime, 0 for a NULL
+#: stream.
 HAL = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -66,7 +67,7 @@ print(json.dumps(sorted(found)))
 """
 
 #: The case: the main thread makes a stream with the framework's runtime, a worker hands it on to
-#: XSched.  Prints what HipQueueCreate returned, and exits with 1 if that was an error, as XSched does.
+#: XSched.  Prints what HipQueueCreate returned; exits with 1 if that was an error, as XSched does.
 CASE = """
 import ctypes, sys, threading
 import torch
