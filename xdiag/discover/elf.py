@@ -33,12 +33,13 @@ _MACHINE_NAMES = {
 
 # elf.h, by the names that it gives them.
 _ET_EXEC, _ET_DYN = 2, 3
-_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE, _PT_TLS = 1, 2, 3, 4, 7
 _PF_X, _PF_W, _PF_R = 1, 2, 4
 _DT_NULL, _DT_NEEDED, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ = 0, 1, 4, 5, 6, 10
-_DT_SONAME, _DT_RPATH, _DT_RUNPATH = 14, 15, 29
+_DT_SONAME, _DT_RPATH, _DT_RUNPATH, _DT_FLAGS = 14, 15, 29, 30
 _DT_AUXILIARY, _DT_FILTER = 0x7FFFFFFD, 0x7FFFFFFF
 _DT_GNU_HASH, _DT_FLAGS_1 = 0x6FFFFEF5, 0x6FFFFFFB
+_DF_STATIC_TLS = 0x10
 _DF_1_NOOPEN, _DF_1_NODEFLIB, _DF_1_PIE = 0x40, 0x800, 0x08000000
 _NT_GNU_BUILD_ID = 3
 
@@ -108,6 +109,8 @@ class Elf(Record, frozen=True):
     nodeflib: bool = False
     #: PT_INTERP: the dynamic loader that it asks for.
     interpreter: str = ""
+    #: Bytes of thread-local storage that have to lie in the static block (PT_TLS, DF_STATIC_TLS).
+    static_tls: int = 0
 
 
 def read(path: str, root: Root) -> Elf:
@@ -215,6 +218,7 @@ class _File:
             noopen=bool(flags & _DF_1_NOOPEN),
             nodeflib=bool(flags & _DF_1_NODEFLIB),
             interpreter=self._interpreter(),
+            static_tls=self._static_tls(),
         )
 
     def defines(self, symbol: bytes) -> bool:
@@ -319,6 +323,11 @@ class _File:
                 data = self._bytes(offset, min(size, _LONGEST_STRING))
                 return os.fsdecode(data.partition(b"\0")[0])
         return ""
+
+    def _static_tls(self) -> int:
+        if not self.values.get(_DT_FLAGS, 0) & _DF_STATIC_TLS:
+            return 0
+        return sum(each[6] for each in self.headers if each[0] == _PT_TLS)
 
     def _build_id(self) -> str:
         for kind, offset, _, size in self.segments:
