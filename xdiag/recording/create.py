@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: What a reader reads of each part (read.py); more could be written and not be read.
-MOST_THREADS, MOST_CALLS, MOST_EVENTS, MOST_FAILURES = 1 << 16, 1 << 23, 16 << 20, 1 << 16
+MOST_THREADS, MOST_CALLS, MOST_EVENTS, MOST_FAILURES = 1 << 14, 1 << 23, 16 << 20, 1 << 14
 
 #: Characters kept of the command line.
 _MOST_COMMAND = 4096

@@ -6,7 +6,7 @@ import ctypes
 import os
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Events read; a framework's process has some 500.
 MOST_EVENTS = 1 << 17
+#: Processes read; what others do is left out.
+_MOST_PROCESSES = 1 << 14
 #: Objects that forked processes have from their parents, in all.
 _MOST_INHERITED = 1 << 18
 
@@ -56,8 +58,7 @@ _RULES = {
 }
 
 
-@dataclass(frozen=True)
-class RawEvent:
+class RawEvent(NamedTuple):
     """An event as it was written: its head, its payload and the texts after that."""
 
     kind: int
@@ -177,6 +178,8 @@ class ProcessTable:
         #: By number, in the order of beginning.
         self._by_pid: dict[int, list[_Making]] = {}
         self._inherited = 0
+        #: Whether some processes, or objects that they have from their parents, are left out.
+        self.cut = False
         for event in told.events:
             self._take(event)
 
@@ -188,9 +191,9 @@ class ProcessTable:
         place = bisect_right([each.ticks for each in had], ticks)
         return had[max(0, place - 1)].facts.index
 
-    def began_at(self, index: int) -> int:
-        """Ticks at which a process began."""
-        return self._all[index].ticks
+    def began(self) -> list[int]:
+        """Ticks at which each process began."""
+        return [each.ticks for each in self._all]
 
     def finished(self) -> tuple[Process, ...]:
         """All processes."""
@@ -202,11 +205,6 @@ class ProcessTable:
             )
             for each in self._all
         )
-
-    @property
-    def cut(self) -> bool:
-        """Whether some processes do not have all objects that they have from their parents."""
-        return self._inherited > _MOST_INHERITED
 
     def _current(self, pid: int) -> _Making:
         had = self._by_pid.get(pid)
@@ -220,7 +218,10 @@ class ProcessTable:
 
     def _take(self, event: RawEvent) -> None:
         payload = event.payload
-        if isinstance(payload, layout.ProcessPayload):
+        is_new = event.kind == EventKind.PROCESS or event.pid not in self._by_pid
+        if is_new and len(self._all) >= _MOST_PROCESSES:
+            self.cut = True
+        elif isinstance(payload, layout.ProcessPayload):
             self._began(event, payload)
         elif isinstance(payload, layout.ObjectPayload):
             self._opened(event, payload)
@@ -257,7 +258,9 @@ class ProcessTable:
         )
         if told.forked and parent is not None:
             self._inherited += len(parent.objects)
-            if not self.cut:
+            if self._inherited > _MOST_INHERITED:
+                self.cut = True
+            else:
                 process.objects = dict(parent.objects)
             process.facts = replace(
                 process.facts, exe=parent.facts.exe, command=parent.facts.command

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from xdiag.model import SCHEMA_VERSION, Record
+from xdiag.model import Record
 
 #: What became of a request for a runtime, as ``layout.Answer`` has it.
 AnswerWord = Literal[
@@ -191,7 +191,6 @@ class Facts(Record, frozen=True):
     lost: Lost = Lost()
     #: What else the reader has to know, in sentences.
     notes: tuple[str, ...] = ()
-    schema_version: int = SCHEMA_VERSION
 
     @property
     def calls_seen(self) -> int:

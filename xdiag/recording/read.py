@@ -45,6 +45,8 @@ class ListedCall:
         #: As programs write it.
         self.platform_name = prefix + name
         self.kinds = kinds
+        #: Whether its result is an error code; of the list's calls one returns a device.
+        self.returns_status = name != "GetStreamDeviceId"
         self.has_stream = "STREAM" in kinds or "NEW_STREAM" in kinds
         self.has_event = "EVENT" in kinds or "NEW_EVENT" in kinds
 
@@ -62,6 +64,7 @@ class Recording:
         listing: tuple[ListedCall, ...],
         sources: list[Source],
         clock: Clock,
+        began: list[int],
     ) -> None:
         self._file = file
         self.facts = facts
@@ -70,6 +73,8 @@ class Recording:
         #: Where rows come from; a row's last number is a place here.
         self.sources = sources
         self.clock = clock
+        #: When each process began, in ticks.
+        self.began = began
         self._callers: dict[tuple[int, int], Object | None] = {}
 
     def __enter__(self) -> Recording:
@@ -94,6 +99,13 @@ class Recording:
         """The process that made a call."""
         return self.facts.processes[self.sources[row[rings.SOURCE]].process]
 
+    def oldest(self, source: Source) -> int:
+        """Ticks at which the oldest call began that a ring has still."""
+        if source.ring is None:
+            return 0
+        first = rings.entry(self._file.fileno(), source.ring, source.ring.first + 1)
+        return first[rings.BEGUN] if first is not None else source.ring.since
+
     def listed(self, index: int) -> ListedCall:
         """An entry of the list of calls; one without kinds for a number that is not on it."""
         if index < len(self.listing):
@@ -116,7 +128,7 @@ class Recording:
             begun=seconds(begun),
             ended=seconds(ended) if ended else None,
             result=result,
-            error=_error_names().get(result, "") if ended else "",
+            error=error_name(result) if ended and listed.returns_status else "",
             stream=stream if listed.has_stream else None,
             event=other if listed.has_event else None,
             other=other if other and not listed.has_event else None,
@@ -169,11 +181,8 @@ def _read(file: BinaryIO, path: str) -> Recording:
     if clock.rough and pairs:
         notes.append("times are rough: the record is too short to tell how fast its clock ran")
     processes = ProcessTable(told, clock)
-    sources = [
-        Source(processes.index_of(block.pid, block.ticks), block.pid, block.tid, ring)
-        for base, block in blocks
-        for ring in _rings(base, block, header)
-    ]
+    sources = [source for base, block in blocks
+               for source in _sources(base, block, header, processes)]  # fmt: skip
     failures = _failed_rows(fd, header, sources, processes)
     if told.cut or processes.cut:
         notes.append("not all loads are known: there are more than are read")
@@ -191,7 +200,7 @@ def _read(file: BinaryIO, path: str) -> Recording:
         refusals_seen=header.refusals_seen,
         notes=tuple(notes),
     )
-    recording = Recording(file, facts, _listing(table, platform), sources, clock)
+    recording = Recording(file, facts, _listing(table, platform), sources, clock, processes.began())
     failed = sorted(map(recording.call_of, failures), key=lambda call: call.begun)
     recording.facts = replace(facts, failures=tuple(failed))
     recording.facts = _with_threads(recording, fd, [block for _, block in blocks], header, told)
@@ -290,6 +299,11 @@ def _error_names() -> dict[int, str]:
     return {code: name for code, (name, _) in errors().items()}
 
 
+def error_name(code: int) -> str:
+    """The name of an error code; empty for one that has none."""
+    return _error_names().get(code, "")
+
+
 # ---- threads and their calls -----------------------------------------------------------------
 
 
@@ -307,12 +321,19 @@ def _blocks(fd: int, header: layout.Header) -> list[tuple[int, layout.Block]]:
     return found
 
 
-def _rings(base: int, block: layout.Block, header: layout.Header) -> tuple[Ring, Ring]:
-    life = base + ctypes.sizeof(layout.Block)
-    recent = base + layout.block_size(header.life_size, 0)
+def _sources(
+    base: int, block: layout.Block, header: layout.Header, processes: ProcessTable
+) -> tuple[Source, Source]:
+    """A thread's two rings."""
+    process = processes.index_of(block.pid, block.ticks)
+    life_at = base + ctypes.sizeof(layout.Block)
+    recent_at = base + layout.block_size(header.life_size, 0)
+    life = Ring(life_at, header.life_size, block.life_count, block.ticks)
+    recent = Ring(recent_at, header.recent_size, block.recent_count, block.ticks)
+    reused, forgets = block.takes > 1, recent.first > 0
     return (
-        Ring(life, header.life_size, block.life_count, block.ticks),
-        Ring(recent, header.recent_size, block.recent_count, block.ticks),
+        Source(process, block.pid, block.tid, life, True, reused, forgets),
+        Source(process, block.pid, block.tid, recent, False, reused, forgets),
     )
 
 

@@ -61,7 +61,14 @@ class Source(NamedTuple):
     pid: int
     tid: int
     ring: Ring | None = None
-    only: tuple[int, ...] | None = None
+    #: Whether it is the ring of calls that make and end handles.
+    is_life: bool = False
+    #: Whether other threads have had the place before.
+    reused: bool = False
+    #: Whether calls are missing by which its thread may have chosen a device.
+    forgets: bool = True
+    #: Without a ring: the call.
+    only: tuple[int, ...] = ()
 
 
 def merged(fd: int, sources: Sequence[Source]) -> Iterator[Row]:
@@ -75,7 +82,7 @@ def merged(fd: int, sources: Sequence[Source]) -> Iterator[Row]:
 def _rows(fd: int, whose: Source, source: int) -> Iterator[Row]:
     ring = whose.ring
     if ring is None:
-        yield (*(whose.only or ()), source)
+        yield (*whose.only, source)
         return
     since, size = ring.since, CALL.size
     for place, number, calls in ring.pieces(_CHUNK):

@@ -1,0 +1,438 @@
+"""What is wrong in a record: its root causes, each once, with the calls that show it.
+
+A cause is named where the record supports it and not otherwise; what a call was given decides, not
+the code that it returned: HIP 7 returns success for another copy's stream.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from xdiag.hypotheses import HYPOTHESES
+from xdiag.model import Record
+from xdiag.recording import words
+from xdiag.recording.facts import Call  # noqa: TC001 - msgspec reads the annotations
+from xdiag.recording.handles import LAST_SPECIAL, TAKES_EVENT, TAKES_STREAM, Handles
+from xdiag.recording.history import Provenance, provenance_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from xdiag.recording.facts import Facts, Object, Process
+    from xdiag.recording.handles import Kind, Life, Origin
+    from xdiag.recording.read import Recording
+    from xdiag.recording.rings import Row
+
+#: What to do about a cause; those that are hypotheses of the matrix too have theirs.
+_REMEDIES = {
+    **{each.id: each.remedy for each in HYPOTHESES},
+    "destroyed-event": "destroy each event once, and after its last use",
+    "unloaded-runtime": "keep the library open (no dlclose) as long as its handles are used",
+    "other-process": "make a stream in each process: a handle is an address, and means nothing in"
+    " another one",
+    "legacy-stream": "pass NULL: hipStreamLegacy (1) is known from HIP 6.3 on",
+}
+#: Root causes that are told one by one; the rest is one more.
+_MOST_GROUPS = 64
+#: Handles counted of one cause, and calls named.
+_MOST_HANDLES, _MOST_NAMES = 4096, 6
+#: Times of a history that are told.
+_MOST_STEPS = 12
+
+
+class Diagnosis(Record, frozen=True):
+    """One root cause, or one thing to know."""
+
+    #: An id of ``xdiag.hypotheses``, or of what only a record shows: "unknown-handle".
+    cause: str
+    #: One sentence: what is so.
+    sentence: str
+    #: False for what is no fault by itself.
+    fault: bool = True
+    #: Whether the record proves it; else it is the likeliest reading, or no cause is known.
+    certain: bool = True
+    #: Calls that show it: of them failed, returned success, did not return.
+    calls: int = 0
+    failed: int = 0
+    succeeded: int = 0
+    unfinished: int = 0
+    handles: int = 0
+    processes: int = 0
+    #: The first of them that failed, or the first, and where its handle came from.
+    call: Call | None = None
+    provenance: Provenance | None = None
+    #: What was seen, a line each; the history first.
+    evidence: tuple[str, ...] = ()
+    remedy: tuple[str, ...] = ()
+
+
+def diagnose(recording: Recording) -> tuple[Diagnosis, ...]:
+    """What is wrong in a record, the cause of the first failing call first, then what to know.
+
+    One pass over the calls; 1.5 million take some seconds.
+    """
+    survey = _Survey(recording)
+    faults = sorted(survey.groups.values(), key=_Group.order)
+    found = [group.diagnosis(survey) for group in faults]
+    return (*found, *_two_loaded(survey), *_other_errors(survey), *_unfinished(survey))
+
+
+@dataclass
+class _Group:
+    """The calls with one root cause."""
+
+    cause: str
+    calls: int = 0
+    failed: int = 0
+    unfinished: int = 0
+    handles: set[int] = field(default_factory=set)
+    processes: set[int] = field(default_factory=set)
+    names: Counter[int] = field(default_factory=Counter)
+    first: tuple[int, Provenance, Call] | None = None
+    first_failed: tuple[int, Provenance, Call] | None = None
+
+    def order(self) -> tuple[int, int]:
+        """By the first call that failed; those without one last."""
+        first = self.first[0] if self.first is not None else 0
+        return (self.first_failed[0] if self.first_failed is not None else 1 << 64, first)
+
+    def diagnosis(self, survey: _Survey) -> Diagnosis:
+        """The group as it is told."""
+        shown = self.first_failed or self.first
+        assert shown is not None
+        _, provenance, call = shown
+        return Diagnosis(
+            cause=self.cause,
+            sentence=provenance.sentence,
+            certain=provenance.certain and self.cause not in ("unknown-handle", "unexplained"),
+            calls=self.calls,
+            failed=self.failed,
+            succeeded=self.calls - self.failed - self.unfinished,
+            unfinished=self.unfinished,
+            handles=len(self.handles),
+            processes=len(self.processes),
+            call=call,
+            provenance=provenance,
+            evidence=(*_history(provenance), *self._numbers(survey), *_besides(self.cause)),
+            remedy=tuple(_remedy(self.cause, survey.facts, call, provenance)),
+        )
+
+    def _numbers(self, survey: _Survey) -> Iterator[str]:
+        names = [
+            survey.recording.listed(index).platform_name
+            for index, _ in self.names.most_common(_MOST_NAMES)
+        ]
+        more = ", ..." if len(self.names) > _MOST_NAMES else ""
+        ends = [
+            f"{number} {what}"
+            for number, what in (
+                (self.failed, "failed"),
+                (self.calls - self.failed - self.unfinished, "returned success"),
+                (self.unfinished, "did not return"),
+            )
+            if number
+        ]
+        where = f" in {words.plural(len(self.processes), 'process')}"
+        yield (
+            f"{words.plural(self.calls, 'call')}{where if len(self.processes) > 1 else ''} with"
+            f" {words.plural(len(self.handles), 'such handle')}: {', '.join(ends)}"
+            f" ({', '.join(names)}{more})"
+        )
+        if self.cause == "two-runtimes" and self.calls > self.failed + self.unfinished:
+            yield (
+                "success says nothing here: HIP 7 takes another copy's stream without a check, and"
+                " its work is silently unordered"
+            )
+
+
+class _Survey:
+    """All calls looked at once, in their order."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.facts = recording.facts
+        self.handles = Handles(recording)
+        self.groups: dict[tuple[object, ...], _Group] = {}
+        #: (process, runtime) -> calls.
+        self.used: Counter[tuple[int, int]] = Counter()
+        self.other_errors: Counter[tuple[int, int]] = Counter()
+        self.first_other: Row | None = None
+        #: Processes that did not end by themselves -> the call in flight that began last.
+        self.last_in_flight = _last_in_flight(recording.facts)
+        self._keys: dict[tuple[object, ...], tuple[object, ...]] = {}
+        self._go_through()
+
+    def _go_through(self) -> None:
+        handles, used = self.handles, self.used
+        sources = self.recording.sources
+        process_of = [source.process for source in sources]
+        tables = handles.table_of
+        takes = TAKES_STREAM | TAKES_EVENT
+        for row, does in handles.rows():
+            _, ended, stream, other, _, _, _, runtime, result, _, source = row
+            used[process_of[source], runtime] += 1
+            if not does & takes:
+                if result and handles.failed(row):
+                    self._other_error(row)
+                continue
+            table = tables[source]
+            # The usual call, told apart quickly: no error, and handles that this copy made.
+            if (
+                ended
+                and not result
+                and not table.any_reset
+                and (stream <= LAST_SPECIAL or _is_own(table.streams.get(stream), runtime))
+                and (
+                    not other or not does & TAKES_EVENT or _is_own(table.events.get(other), runtime)
+                )
+            ):
+                continue
+            self._look_closer(row, does)
+
+    def _look_closer(self, row: Row, does: int) -> None:
+        kinds: tuple[tuple[int, Kind], ...] = ((TAKES_STREAM, "stream"), (TAKES_EVENT, "event"))
+        for flag, kind in kinds:
+            if does & flag:
+                origin = self.handles.origin(row, kind)
+                cause = self._cause(row, origin)
+                if cause:
+                    self._add(cause, row, origin)
+                    return
+        if self.handles.failed(row):
+            self._other_error(row)
+
+    def _cause(self, row: Row, origin: Origin) -> str:
+        """Why a call is a fault; empty where it is none."""
+        failed, refused = self.handles.failed(row), self.handles.refused(row)
+        life = origin.life
+        match origin.state:
+            case "foreign":
+                return "two-runtimes"
+            case "unloaded":
+                return "unloaded-runtime"
+            case "truncated":
+                return "truncated-handle"
+            case "inherited":
+                return "fork"
+            case "destroyed":
+                # A success may mean that the address was made again, by a call that is lost; and
+                # one that began before the destruction was over is a race that was won.
+                raced = life is not None and row[0] < life.ended_at
+                if failed or (origin.certain and not raced):
+                    return "destroyed-stream" if origin.kind == "stream" else "destroyed-event"
+            case "reset":
+                if failed or (origin.certain and life is not None and row[1]):
+                    return "device-reset"
+            case "elsewhere":
+                return "other-process" if failed else ""
+            case "special":
+                if refused and origin.kind == "stream":
+                    return "legacy-stream" if origin.value == 1 else "unexplained"
+            case "own":
+                return "unexplained" if refused else ""
+            case "unknown":
+                return "unknown-handle" if refused else ""
+        return ""
+
+    def _add(self, cause: str, row: Row, origin: Origin) -> None:
+        group = self._group(cause, row, origin)
+        failed = self.handles.failed(row)
+        group.calls += 1
+        group.failed += failed
+        group.unfinished += not row[1]
+        group.names[row[6]] += 1
+        group.processes.add(self.handles.table_of[row[10]].index)
+        if len(group.handles) < _MOST_HANDLES:
+            group.handles.add(origin.value)
+        if group.first is None or (failed and group.first_failed is None):
+            told = (row[0], provenance_of(self.handles, row, origin), self.recording.call_of(row))
+            group.first = group.first or told
+            if failed:
+                group.first_failed = told
+
+    def _group(self, cause: str, row: Row, origin: Origin) -> _Group:
+        maker = origin.life.runtime if origin.life is not None else 0
+        where = (cause, self.handles.table_of[row[10]].index, maker, row[7])
+        if where not in self._keys:
+            if len(self._keys) > _MOST_HANDLES:
+                self._keys.clear()
+            self._keys[where] = self._key(cause, where[1], maker, row[7])
+        key = self._keys[where]
+        if key not in self.groups:
+            if len(self.groups) >= _MOST_GROUPS:
+                key = (cause,)
+            self.groups.setdefault(key, _Group(cause))
+        return self.groups[key]
+
+    def _key(self, cause: str, process: int, maker: int, runtime: int) -> tuple[object, ...]:
+        """What makes one root cause of many calls: files, whatever processes they are loaded in."""
+        if cause not in ("two-runtimes", "unloaded-runtime"):
+            return (cause,)
+        return (
+            cause,
+            _file(self.facts.processes[process], maker),
+            _file(self.facts.processes[process], runtime),
+        )
+
+    def _other_error(self, row: Row) -> None:
+        self.first_other = self.first_other or row
+        if len(self.other_errors) < _MOST_HANDLES:
+            self.other_errors[row[6], row[8]] += 1
+
+
+def _is_own(life: Life | None, runtime: int) -> bool:
+    return life is not None and life.runtime == runtime and not life.end and not life.inherited
+
+
+def _file(process: Process, number: int) -> object:
+    found = process.object(number)
+    return (found.path, found.namespace) if found is not None else number
+
+
+# ---- what is told of a cause -----------------------------------------------------------------
+
+
+def _history(provenance: Provenance) -> Iterator[str]:
+    steps = provenance.steps
+    left_out = len(steps) - _MOST_STEPS
+    for step in steps[max(0, left_out) :]:
+        yield f"{words.moment(step.time)}  {step.what}: {step.text}"
+
+
+def _besides(cause: str) -> Iterable[str]:
+    if cause == "fork":
+        yield "the copied handle is accepted, but the GPU's queues are not the child's: work hangs"
+    elif cause == "unexplained":
+        yield "what ended it, or why the copy does not know it, is not in the record"
+
+
+def _remedy(cause: str, facts: Facts, call: Call, provenance: Provenance) -> Iterable[str]:
+    made = provenance.made
+    if cause == "two-runtimes" and made is not None:
+        process = facts.processes[call.process]
+        keep, other = process.object(made.runtime), process.object(call.runtime)
+        if keep is None or other is None:
+            yield _REMEDIES[cause]
+        elif keep.soname != other.soname:
+            yield (
+                f"they are of different versions ({keep.soname}, {other.soname}): who uses"
+                f" {words.letter(process, other.number)} needs a build for the other one"
+            )
+        elif other.namespace:
+            yield f"open {keep.path} with dlopen, not into a namespace of its own (dlmopen)"
+        else:
+            yield f"make every party open {keep.path} (for XSched: XSCHED_HIP_LIB={keep.path}),"
+            yield "or start the program with: xdiag run --repair unify -- COMMAND"
+    elif cause in _REMEDIES:
+        yield _REMEDIES[cause]
+
+
+# ---- what to know besides --------------------------------------------------------------------
+
+
+def _two_loaded(survey: _Survey) -> Iterator[Diagnosis]:
+    """Two copies at a time in processes in which no handle went from one to the other."""
+    faulty = {
+        index
+        for group in survey.groups.values()
+        if group.cause in ("two-runtimes", "unloaded-runtime")
+        for index in group.processes
+    }
+    seen: dict[tuple[object, ...], list[Process]] = {}
+    for process in survey.facts.processes:
+        if process.index not in faulty and _at_a_time(process.runtimes):
+            files = tuple(_file(process, each.number) for each in process.runtimes)
+            seen.setdefault(files, []).append(process)
+    for processes in [*seen.values()][:_MOST_GROUPS]:
+        first = processes[0]
+        lines = []
+        for each in first.runtimes:
+            calls = sum(survey.used[process.index, each.number] for process in processes)
+            told = words.plural(calls, "call") if each.recorded else "its calls were not recorded"
+            lines.append(f"{words.named(first, each.number)}: {told}")
+        others = f", and {len(processes) - 1} more alike" if len(processes) > 1 else ""
+        all_recorded = all(each.recorded for each in first.runtimes)
+        yield Diagnosis(
+            cause="two-runtimes-loaded",
+            sentence=f"{words.process_named(first)}{others} had {len(first.runtimes)} copies of"
+            " the runtime loaded; "
+            + (
+                "no handle of one was seen given to the other"
+                if all_recorded
+                else "whether a handle of one was given to the other is not known"
+            ),
+            fault=False,
+            processes=len(processes),
+            evidence=tuple(lines),
+            remedy=("see who asks for the second: xdiag doctor -- COMMAND",),
+        )
+
+
+def _at_a_time(runtimes: tuple[Object, ...]) -> bool:
+    """Whether two of them were loaded at one time."""
+    last_closed = None
+    for each in sorted(runtimes, key=lambda each: each.opened):
+        if last_closed is not None and each.opened < last_closed:
+            return True
+        closed = each.closed if each.closed is not None else float("inf")
+        last_closed = closed if last_closed is None else max(last_closed, closed)
+    return False
+
+
+def _other_errors(survey: _Survey) -> Iterator[Diagnosis]:
+    if survey.first_other is None:
+        return
+    from xdiag.recording.read import error_name
+
+    lines = [
+        f"{survey.recording.listed(index).platform_name} returned {code}"
+        f" {error_name(code)}".rstrip()
+        + f": {words.plural(number, 'time')}"
+        for (index, code), number in survey.other_errors.most_common(_MOST_NAMES)
+    ]
+    total = sum(survey.other_errors.values())
+    first = survey.recording.call_of(survey.first_other)
+    yield Diagnosis(
+        cause="other-error",
+        sentence=f"{words.plural(total, 'call')} failed for reasons that are not a handle's: the"
+        f" first, {words.on(survey.facts, first)}, {words.outcome(first)}",
+        fault=False,
+        certain=False,
+        calls=total,
+        failed=total,
+        call=first,
+        evidence=tuple(lines),
+    )
+
+
+def _last_in_flight(facts: Facts) -> dict[int, Call]:
+    found: dict[int, Call] = {}
+    for thread in facts.threads:
+        call = thread.in_flight
+        if call is None or facts.processes[thread.process].how_ended:
+            continue
+        if thread.process not in found or call.begun > found[thread.process].begun:
+            found[thread.process] = call
+    return found
+
+
+def _unfinished(survey: _Survey) -> Iterator[Diagnosis]:
+    """Processes that have not ended by themselves, with a call that has not returned."""
+    facts = survey.facts
+    for index, call in [*survey.last_in_flight.items()][:_MOST_GROUPS]:
+        process = facts.processes[index]
+        given = f" given {words.handle(call.stream)}" if call.stream is not None else ""
+        yield Diagnosis(
+            cause="unfinished-call",
+            sentence=f"{words.process_named(process)} died in {words.on(facts, call)}{given}, or"
+            " was running still",
+            fault=False,
+            certain=False,
+            calls=1,
+            unfinished=1,
+            processes=1,
+            call=call,
+            evidence=(f"{words.moment(call.begun)}  not returned: {words.by(call)}",),
+        )
