@@ -20,6 +20,7 @@ COMMANDS = {
     "matrix": ("xdiag.cli.matrix", "Run patterns x fixes and print the compatibility matrix."),
     "doctor": ("xdiag.cli.doctor", "Tell whether a program has, or will have, two runtimes."),
     "inspect": ("xdiag.cli.inspect", "Show which runtimes a process has loaded, and who did it."),
+    "explain": ("xdiag.cli.explain", "Tell what a record says: who owns a refused handle."),
     "patterns": ("xdiag.cli.patterns", "List the patterns, or show one."),
     "fixes": ("xdiag.cli.fixes", "List the fixes, or show one."),
     "runtimes": ("xdiag.cli.runtimes", "List the runtimes found here, or add one."),
