@@ -24,7 +24,7 @@ PAGES = {
 
 #: What the picture in README shows, and how wide it is.
 SHOWN = ("replay",)
-COLUMNS = 116
+COLUMNS = 136
 
 
 def draw() -> None:

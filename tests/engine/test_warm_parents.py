@@ -138,7 +138,8 @@ def test_a_file_that_the_loader_passes_over_is_no_experiment(
 ) -> None:
     outcome = outcome_of(**{variable: "/nowhere/lib.so"})
     assert outcome.kind == OutcomeKind.SKIPPED
-    assert outcome.reason == "the loader did not take /nowhere/lib.so"
+    assert outcome.reason.startswith("the loader did not take /nowhere/lib.so: ERROR: ld.so: ")
+    assert "cannot open shared object file" in outcome.reason
     assert capfd.readouterr() == ("", "")  # its warning is not the user's to read
 
 

@@ -226,8 +226,9 @@ class Engine:
         if isinstance(reply, Ready):
             now = time.monotonic()
             if reply.unfit:
-                self._parents.refuse(parent, reply.unfit)
-                yield from self._skip(parent, reply.unfit)
+                reason = ": ".join(filter(None, [reply.unfit, parent.last_words()]))
+                self._parents.refuse(parent, reason)
+                yield from self._skip(parent, reason)
             for waiting in self._of(parent):
                 waiting.deadline = now + waiting.cell.timeout
             return

@@ -2,9 +2,12 @@
 
 A process of its own, single-threaded, that has imported what a child needs and has never opened a
 GPU runtime, HIP's or HSA's; so each child starts clean, and in a millisecond or two.  What it may
-have opened is AMD's compiler (comgr), which knows no device.  Where its cells ask for LD_PRELOAD,
-the loader has mapped the runtime before Python began and run its constructors; nothing has called
-it.  It ends when the supervisor goes away, and takes every child with it.
+have opened is AMD's compiler (comgr), which knows no device.  It ends when the supervisor goes
+away, and takes every child with it.
+
+Where its cells ask for LD_PRELOAD, the loader has mapped the runtime before Python began, and run
+its constructors.  Nothing has called it; and AMD's (5.2.3) start no thread and open no device by
+themselves, so that a child answers as one does that opens it for itself (tests/lab).
 """
 
 from __future__ import annotations
