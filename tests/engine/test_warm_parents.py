@@ -16,6 +16,7 @@ from support import cells_for
 
 from xdiag.engine import run, warm_parent
 from xdiag.engine.run import Engine
+from xdiag.errors import CannotRun
 from xdiag.launch import audit_library
 from xdiag.model import OutcomeKind
 
@@ -208,6 +209,24 @@ def test_a_preloaded_library_that_hangs_is_waited_for_a_while(
     assert (outcome.kind, outcome.reason) == (
         OutcomeKind.SKIPPED, "Python was not ready after 2 s",
     )  # fmt: skip
+
+
+def test_where_even_the_plain_one_cannot_start_nothing_is_run(
+    fake_target: Target, fake_paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (
+        "#include <stdio.h>\n#include <stdlib.h>\n"
+        '__attribute__((constructor)) static void begin(void) { fputs("no licence", stderr);'
+        " exit(3); }"
+    )
+    monkeypatch.setenv("LD_PRELOAD", _library(tmp_path, source))
+    before = psutil.Process().num_fds()
+    with (
+        Engine(fake_target, fake_paths) as engine,
+        pytest.raises(CannotRun, match="could not start: no licence"),
+    ):
+        list(engine.run([_asking(1)]))
+    assert psutil.Process().children() == [] and psutil.Process().num_fds() == before
 
 
 def test_all_cells_of_such_an_environment_are_skipped_and_none_is_lost(
