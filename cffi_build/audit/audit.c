@@ -1,9 +1,8 @@
 /*
  * The audit interface (man 7 rtld-audit): what the dynamic loader calls.
  *
- * This library and its libc live in a link-map list of their own.  So: no pthread keys or atfork
- * handlers (the program's libc does not know of them), no output of its own but in an error, no
- * memory from malloc.
+ * This library and its libc live in a link-map list of their own: README.md says what follows from
+ * that.
  */
 #include "audit.h"
 
@@ -16,18 +15,23 @@
 
 static audit_settings settings;
 
-static const char *setting(const char *name)
+/* A copy: a program that shows a title of its own in ps (setproctitle) writes over its environment. */
+static const char *setting(const char *name, char *copy, size_t size)
 {
     const char *value = getenv(name);
-    return value && value[0] ? value : NULL;
+    if (!value || !value[0] || strlen(value) >= size)
+        return NULL;
+    return strcpy(copy, value);
 }
 
 EXPORT unsigned la_version(unsigned offered)
 {
-    settings.family = setting("XDIAG_UNIFY");
-    settings.keep = setting("XDIAG_KEEP");
-    settings.record = setting("XDIAG_RECORD");
-    const char *calls = setting("XDIAG_RECORD_CALLS");
+    static char family[NAME_SIZE], keep[PATH_SIZE], path[PATH_SIZE];
+    char number[NAME_SIZE];
+    settings.family = setting("XDIAG_UNIFY", family, sizeof family);
+    settings.keep = setting("XDIAG_KEEP", keep, sizeof keep);
+    settings.record = setting("XDIAG_RECORD", path, sizeof path);
+    const char *calls = setting("XDIAG_RECORD_CALLS", number, sizeof number);
     settings.calls = settings.record && !(calls && strcmp(calls, "0") == 0);
     if (settings.family)
         object_family = settings.family;
@@ -39,7 +43,7 @@ EXPORT unsigned la_version(unsigned offered)
         settings.calls = false;
     }
     if (record)
-        record_process_begun(false);
+        record_process_begun();
     return offered < LAV_CURRENT ? offered : LAV_CURRENT;
 }
 

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #endif
 #include <link.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,10 +56,14 @@ typedef struct {
     const char *soname;             /* "" where it has none */
     const char *strings;
     size_t strings_size;
-    const unsigned char *verdef, *verneed;
+    uint64_t verdef, verneed;       /* offsets */
     uint64_t verdef_count, verneed_count;
     uint64_t device, inode;
+    uint16_t machine;
 } elf_file;
+int file_open(const char *path);
+void file_close(int fd);
+bool file_read(int fd, void *to, size_t size, uint64_t offset);
 bool elf_map(const char *path, elf_file *file);
 void elf_unmap(elf_file *file);
 bool elf_defines_version(const elf_file *file, const char *version);
@@ -69,6 +74,10 @@ const char *elf_missing_version(const elf_file *user, const char *soname, const 
 /* unify.c: the name to go on with instead of `name`, which is `name` itself in most cases. */
 const char *unify(const char *name, const object *requester, unsigned rule,
                   const audit_settings *settings);
+/* The path of the file that the loader has opened, where it calls the object `name`. */
+const char *opened_as(const char *name);
+/* A runtime was opened in a namespace of its own: if a request was redirected for it, in vain. */
+void opened_elsewhere(void);
 
 /* events.c: the record file's slow part. */
 typedef struct {
@@ -77,8 +86,11 @@ typedef struct {
 } piece;
 extern record_header *record;       /* the mapped file; NULL: no recording */
 bool record_attach(const char *path, const char **why);
-void record_event_of(uint16_t kind, const piece *pieces, int count);
-void record_process_begun(bool forked);
+/* The payload in the file; NULL where the event was not written. */
+void *record_event_of(uint16_t kind, const piece *pieces, int count);
+void record_process_begun(void);
+/* The first thread of a forked process that has something to record says that there is one. */
+void record_fork_noticed(void);
 uint64_t record_ticks(void);
 uint64_t record_nanoseconds(void);
 
@@ -90,7 +102,11 @@ typedef struct {
     record_call *life, *recent;
 } thread_state;
 extern __thread thread_state thread_here;
-extern volatile uint32_t *process_generation;   /* the pid; 0 in a process just forked */
+extern _Atomic uint32_t *process_generation;    /* the pid; 0 in a process just forked */
+static inline uint32_t generation_now(void)
+{
+    return atomic_load_explicit(process_generation, memory_order_relaxed);
+}
 bool threads_begin(void);
 void thread_attach(void);
 void call_failed(const record_call *call);

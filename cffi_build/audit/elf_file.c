@@ -7,26 +7,49 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-/* More entries than any library has. */
-enum { MOST_SEGMENTS = 512, MOST_DYNAMIC = 4096, MOST_VERSIONS = 65536 };
+/* More entries than any library has, of each kind; versions are compared all with all. */
+enum { MOST_SEGMENTS = 512, MOST_DYNAMIC = 4096, MOST_VERSIONS = 2048 };
 
-static const void *at(const elf_file *file, uint64_t offset, uint64_t size)
+/* An offset that nothing has. */
+#define NOWHERE UINT64_MAX
+
+/* Part of the file, NULL where that ends before or the part is not where such a part can be. */
+static const void *at(const elf_file *file, uint64_t offset, uint64_t size, uint64_t alignment)
 {
-    return offset <= file->size && size <= file->size - offset ? file->bytes + offset : NULL;
+    bool there = offset <= file->size && size <= file->size - offset && offset % alignment == 0;
+    return there ? file->bytes + offset : NULL;
+}
+
+#define AT(file, offset, type) ((const type *)at(file, offset, sizeof(type), _Alignof(type)))
+
+/* open and close, but not where a thread that was cancelled ends (pthreads(7), "Cancellation
+ * points"): dlopen, which they are called in, is no such place, and holds the loader's lock. */
+int file_open(const char *path)
+{
+    /* Not waiting for a FIFO's other end. */
+    return (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
+void file_close(int fd) { syscall(SYS_close, fd); }
+
+bool file_read(int fd, void *to, size_t size, uint64_t offset)
+{
+    return syscall(SYS_pread64, fd, to, size, offset) == (long)size;
 }
 
 /* Where in the file an address of the loaded library lies; beyond its size for none. */
 static uint64_t offset_of(const elf_file *file, const ElfW(Ehdr) *header, uint64_t address)
 {
     for (unsigned i = 0; i < header->e_phnum; i++) {
-        const ElfW(Phdr) *s = at(file, header->e_phoff + i * sizeof *s, sizeof *s);
+        const ElfW(Phdr) *s = AT(file, header->e_phoff + i * sizeof *s, ElfW(Phdr));
         if (s && s->p_type == PT_LOAD && address >= s->p_vaddr &&
             address - s->p_vaddr < s->p_filesz)
             return s->p_offset + (address - s->p_vaddr);
     }
-    return UINT64_MAX;
+    return NOWHERE;
 }
 
 /* A string of the dynamic string table, "" for what is not one. */
@@ -37,11 +60,13 @@ static const char *text(const elf_file *file, uint64_t place)
     return file->strings + place;
 }
 
+static const elf_file nothing = {.soname = "", .verdef = NOWHERE, .verneed = NOWHERE};
+
 static void read_dynamic(elf_file *file, const ElfW(Ehdr) *header, const ElfW(Phdr) *segment)
 {
-    uint64_t strings = 0, soname = UINT64_MAX, verdef = 0, verneed = 0;
+    uint64_t strings = 0, soname = NOWHERE, verdef = 0, verneed = 0;
     for (unsigned i = 0; i < MOST_DYNAMIC && i < segment->p_filesz / sizeof(ElfW(Dyn)); i++) {
-        const ElfW(Dyn) *d = at(file, segment->p_offset + i * sizeof *d, sizeof *d);
+        const ElfW(Dyn) *d = AT(file, segment->p_offset + i * sizeof *d, ElfW(Dyn));
         if (!d || d->d_tag == DT_NULL)
             break;
         switch (d->d_tag) {
@@ -55,43 +80,44 @@ static void read_dynamic(elf_file *file, const ElfW(Ehdr) *header, const ElfW(Ph
         default: break;
         }
     }
-    file->strings = at(file, offset_of(file, header, strings), file->strings_size);
+    file->strings = at(file, offset_of(file, header, strings), file->strings_size, 1);
     if (!file->strings)
         file->strings_size = 0;
-    file->soname = soname == UINT64_MAX ? "" : text(file, soname);
-    file->verdef = verdef ? at(file, offset_of(file, header, verdef), sizeof(ElfW(Verdef))) : NULL;
-    file->verneed = verneed ? at(file, offset_of(file, header, verneed), sizeof(ElfW(Verneed))) : NULL;
+    file->soname = soname == NOWHERE ? "" : text(file, soname);
+    file->verdef = verdef ? offset_of(file, header, verdef) : NOWHERE;
+    file->verneed = verneed ? offset_of(file, header, verneed) : NOWHERE;
 }
 
 bool elf_map(const char *path, elf_file *file)
 {
-    memset(file, 0, sizeof *file);
-    file->soname = "";
-    /* Not waiting for a FIFO's other end. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    *file = nothing;
+    int fd = file_open(path);
     if (fd < 0)
         return false;
     struct stat st;
     void *bytes = MAP_FAILED;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size >= sizeof(ElfW(Ehdr)))
         bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    close(fd);
+    file_close(fd);
     if (bytes == MAP_FAILED)
         return false;
+    const ElfW(Ehdr) *header = bytes;
     file->bytes = bytes;
     file->size = (size_t)st.st_size;
     file->device = st.st_dev;
     file->inode = st.st_ino;
-    const ElfW(Ehdr) *header = bytes;
+    file->machine = header->e_machine;
     if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_ident[EI_CLASS] != ELFCLASS64 ||
         header->e_phnum > MOST_SEGMENTS) {
         elf_unmap(file);
         return false;
     }
     for (unsigned i = 0; i < header->e_phnum; i++) {
-        const ElfW(Phdr) *s = at(file, header->e_phoff + i * sizeof *s, sizeof *s);
-        if (s && s->p_type == PT_DYNAMIC)
+        const ElfW(Phdr) *s = AT(file, header->e_phoff + i * sizeof *s, ElfW(Phdr));
+        if (s && s->p_type == PT_DYNAMIC) {
             read_dynamic(file, header, s);
+            break;
+        }
     }
     return true;
 }
@@ -99,52 +125,50 @@ bool elf_map(const char *path, elf_file *file)
 void elf_unmap(elf_file *file)
 {
     munmap((void *)file->bytes, file->size);
-    memset(file, 0, sizeof *file);
-    file->soname = "";
+    *file = nothing;
 }
 
 bool elf_defines_version(const elf_file *file, const char *version)
 {
-    const unsigned char *entry = file->verdef;
-    for (uint64_t i = 0; entry && i < file->verdef_count && i < MOST_VERSIONS; i++) {
-        const ElfW(Verdef) *d = at(file, (uint64_t)(entry - file->bytes), sizeof *d);
+    uint64_t place = file->verdef;
+    for (unsigned i = 0; i < file->verdef_count && i < MOST_VERSIONS; i++) {
+        const ElfW(Verdef) *d = AT(file, place, ElfW(Verdef));
         if (!d)
             return false;
-        const ElfW(Verdaux) *name = at(file, (uint64_t)(entry - file->bytes) + d->vd_aux, sizeof *name);
+        const ElfW(Verdaux) *name = AT(file, place + d->vd_aux, ElfW(Verdaux));
         if (name && strcmp(text(file, name->vda_name), version) == 0)
             return true;
         if (!d->vd_next)
             return false;
-        entry += d->vd_next;
+        place += d->vd_next;
     }
     return false;
 }
 
 const char *elf_missing_version(const elf_file *user, const char *soname, const elf_file *library)
 {
-    const unsigned char *entry = user->verneed;
-    for (uint64_t i = 0; entry && i < user->verneed_count && i < MOST_VERSIONS; i++) {
-        uint64_t place = (uint64_t)(entry - user->bytes);
-        const ElfW(Verneed) *need = at(user, place, sizeof *need);
+    uint64_t place = user->verneed;
+    unsigned seen = 0;
+    for (uint64_t i = 0; i < user->verneed_count && seen < MOST_VERSIONS; i++, seen++) {
+        const ElfW(Verneed) *need = AT(user, place, ElfW(Verneed));
         if (!need)
             return NULL;
-        if (strcmp(text(user, need->vn_file), soname) == 0) {
-            uint64_t next = place + need->vn_aux;
-            for (unsigned k = 0; k < need->vn_cnt; k++) {
-                const ElfW(Vernaux) *version = at(user, next, sizeof *version);
-                if (!version)
-                    break;
-                const char *name = text(user, version->vna_name);
-                if (!(version->vna_flags & VER_FLG_WEAK) && !elf_defines_version(library, name))
-                    return name;
-                if (!version->vna_next)
-                    break;
-                next += version->vna_next;
-            }
+        bool of_library = strcmp(text(user, need->vn_file), soname) == 0;
+        uint64_t next = place + need->vn_aux;
+        for (unsigned k = 0; of_library && k < need->vn_cnt && seen < MOST_VERSIONS; k++, seen++) {
+            const ElfW(Vernaux) *version = AT(user, next, ElfW(Vernaux));
+            if (!version)
+                break;
+            const char *name = text(user, version->vna_name);
+            if (!(version->vna_flags & VER_FLG_WEAK) && !elf_defines_version(library, name))
+                return name;
+            if (!version->vna_next)
+                break;
+            next += version->vna_next;
         }
         if (!need->vn_next)
             return NULL;
-        entry += need->vn_next;
+        place += need->vn_next;
     }
     return NULL;
 }

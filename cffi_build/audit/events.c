@@ -115,12 +115,12 @@ bool record_attach(const char *path, const char **why)
     return true;
 }
 
-void record_event_of(uint16_t kind, const piece *pieces, int count)
+void *record_event_of(uint16_t kind, const piece *pieces, int count)
 {
     if (!record)
-        return;
-    if (*process_generation == 0)
-        record_process_begun(true);
+        return NULL;
+    if (generation_now() == 0)
+        record_fork_noticed();
     uint64_t size = sizeof(record_event);
     for (int i = 0; i < count; i++)
         size += pieces[i].size;
@@ -128,14 +128,14 @@ void record_event_of(uint16_t kind, const piece *pieces, int count)
     uint64_t place = atomic_fetch_add((_Atomic uint64_t *)&record->events_used, size);
     if (size > record->events_size || place > record->events_size - size) {
         atomic_fetch_add((_Atomic uint64_t *)&record->events_lost, 1);
-        return;
+        return NULL;
     }
     unsigned char *to = (unsigned char *)record + record->events_offset + place;
     record_event *event = (record_event *)to;
     event->size = (uint32_t)size;
     event->marker = EVENT_MARKER;
     event->kind = kind;
-    event->pid = *process_generation;
+    event->pid = generation_now();
     event->tid = (uint32_t)syscall(SYS_gettid);
     event->ticks = record_ticks();
     to += sizeof *event;
@@ -144,36 +144,44 @@ void record_event_of(uint16_t kind, const piece *pieces, int count)
         to += pieces[i].size;
     }
     atomic_store_explicit((_Atomic uint16_t *)&event->ready, 1, memory_order_release);
+    return event + 1;
 }
 
-static size_t read_all(const char *path, char *to, size_t size)
+static void tell_process(const char *exe, uint64_t exe_length, const char *command, uint64_t length,
+                         bool forked)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    size_t got = 0;
-    ssize_t more;
-    while (fd >= 0 && got < size && (more = read(fd, to + got, size - got)) > 0)
-        got += (size_t)more;
-    if (fd >= 0)
-        close(fd);
-    return got;
-}
-
-void record_process_begun(bool forked)
-{
-    *process_generation = (uint32_t)getpid();
-    char exe[PATH_SIZE] = "", command[PATH_SIZE];
-    ssize_t exe_length = forked ? 0 : readlink("/proc/self/exe", exe, sizeof exe);
-    size_t length = forked ? 0 : read_all("/proc/self/cmdline", command, sizeof command);
     record_process told = {
         .nanoseconds = record_nanoseconds(),
         .realtime = clock_ns(CLOCK_REALTIME),
         .parent = (uint32_t)getppid(),
         .forked = forked,
-        .exe_length = exe_length > 0 ? (uint32_t)exe_length : 0,
+        .exe_length = (uint32_t)exe_length,
         .command_length = (uint32_t)length,
     };
     record_event_of(EVENT_PROCESS,
-                    (piece[]){{&told, sizeof told}, {exe, told.exe_length}, {command, length}}, 3);
+                    (piece[]){{&told, sizeof told}, {exe, exe_length}, {command, length}}, 3);
+}
+
+void record_process_begun(void)
+{
+    atomic_store(process_generation, (uint32_t)getpid());
+    char exe[PATH_SIZE], command[PATH_SIZE];
+    ssize_t exe_length = readlink("/proc/self/exe", exe, sizeof exe);
+    long length = 0;
+    int fd = file_open("/proc/self/cmdline");
+    if (fd >= 0) {
+        length = syscall(SYS_read, fd, command, sizeof command);
+        file_close(fd);
+    }
+    tell_process(exe, exe_length > 0 ? (uint64_t)exe_length : 0, command,
+                 length > 0 ? (uint64_t)length : 0, false);
+}
+
+void record_fork_noticed(void)
+{
+    uint32_t none = 0;
+    if (atomic_compare_exchange_strong(process_generation, &none, (uint32_t)getpid()))
+        tell_process("", 0, "", 0, true);
 }
 
 __attribute__((destructor)) static void process_ends(void)

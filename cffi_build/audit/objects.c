@@ -2,16 +2,16 @@
 #include "audit.h"
 
 #include <elf.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* A framework's process has hundreds; entries of closed objects are used again. */
-enum { MOST_OBJECTS = 8192 };
+enum { MOST_OBJECTS = 8192, MOST_SEGMENTS = 512, MOST_NOTES = 64 };
 
 const char *object_family = "libamdhip64";
 
@@ -50,41 +50,68 @@ static const char *soname_of(const struct link_map *map)
     return strings && offset >= 0 ? strings + offset : "";
 }
 
-/* From its file: the size in memory, and NT_GNU_BUILD_ID.  (Not from memory: only the loader knows
+/* A library's file, and its first page: most of the time everything of interest is in that. */
+typedef struct {
+    int fd;
+    size_t got;
+    unsigned char page[4096];
+} beginning;
+
+static bool read_part(const beginning *b, void *to, size_t size, uint64_t offset)
+{
+    if (offset > b->got || size > b->got - offset)
+        return file_read(b->fd, to, size, offset);
+    memcpy(to, b->page + offset, size);
+    return true;
+}
+
+/* NT_GNU_BUILD_ID in hexadecimal; left empty where the notes have none. */
+static void read_notes(const beginning *b, const ElfW(Phdr) *notes, char *build_id, size_t size)
+{
+    unsigned char value[64];
+    uint64_t at = notes->p_offset, end = at + notes->p_filesz;
+    for (int i = 0; i < MOST_NOTES && at < end; i++) {
+        struct {
+            ElfW(Nhdr) head;
+            char name[4];
+        } note;
+        if (!read_part(b, &note, sizeof note, at))
+            return;
+        uint64_t place = at + sizeof note.head + ((note.head.n_namesz + 3ull) & ~3ull);
+        if (note.head.n_type == NT_GNU_BUILD_ID && note.head.n_namesz == 4 &&
+            memcmp(note.name, "GNU", 4) == 0 && note.head.n_descsz <= sizeof value &&
+            2 * note.head.n_descsz < size && read_part(b, value, note.head.n_descsz, place)) {
+            for (unsigned k = 0; k < note.head.n_descsz; k++)
+                snprintf(build_id + 2 * k, 3, "%02x", value[k]);
+            return;
+        }
+        at = place + ((note.head.n_descsz + 3ull) & ~3ull);
+    }
+}
+
+/* From its file: the size in memory, and the build id.  (Not from memory: only the loader knows
  * where an object begins that was not linked for address 0.) */
 static void read_file(const char *path, uint64_t *size, char *build_id, size_t build_id_size)
 {
-    unsigned char page[4096];
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t got = fd < 0 ? -1 : pread(fd, page, sizeof page, 0);
-    if (fd >= 0)
-        close(fd);
-    const ElfW(Ehdr) *header = (const void *)page;
-    if (got < (ssize_t)sizeof *header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
+    beginning b = {.fd = file_open(path)};
+    if (b.fd < 0)
         return;
-    for (unsigned i = 0; i < header->e_phnum; i++) {
-        uint64_t place = header->e_phoff + i * sizeof(ElfW(Phdr));
-        if (place > (size_t)got || (size_t)got - place < sizeof(ElfW(Phdr)))
-            return;
-        const ElfW(Phdr) *s = (const void *)(page + place);
-        if (s->p_type == PT_LOAD && s->p_vaddr + s->p_memsz > *size)
-            *size = s->p_vaddr + s->p_memsz;
-        if (s->p_type != PT_NOTE || s->p_offset > (size_t)got)
-            continue;
-        uint64_t at = s->p_offset, end = s->p_offset + s->p_filesz;
-        while (end <= (size_t)got && at + sizeof(ElfW(Nhdr)) <= end) {
-            const ElfW(Nhdr) *note = (const void *)(page + at);
-            uint64_t name = at + sizeof *note, value = name + ((note->n_namesz + 3u) & ~3u);
-            uint64_t next = value + ((note->n_descsz + 3u) & ~3u);
-            if (next > end)
+    long got = syscall(SYS_pread64, b.fd, b.page, sizeof b.page, 0);
+    b.got = got > 0 ? (size_t)got : 0;
+    ElfW(Ehdr) header;
+    if (b.got >= sizeof header && memcmp(b.page, ELFMAG, SELFMAG) == 0) {
+        memcpy(&header, b.page, sizeof header);
+        for (unsigned i = 0; i < header.e_phnum && i < MOST_SEGMENTS; i++) {
+            ElfW(Phdr) s;
+            if (!read_part(&b, &s, sizeof s, header.e_phoff + i * sizeof s))
                 break;
-            if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
-                memcmp(page + name, "GNU", 4) == 0)
-                for (uint64_t k = 0; k < note->n_descsz && 2 * k + 3 <= build_id_size; k++)
-                    snprintf(build_id + 2 * k, 3, "%02x", page[value + k]);
-            at = next;
+            if (s.p_type == PT_LOAD && s.p_vaddr + s.p_memsz > *size)
+                *size = s.p_vaddr + s.p_memsz;
+            if (s.p_type == PT_NOTE && !build_id[0])
+                read_notes(&b, &s, build_id, build_id_size);
         }
     }
+    file_close(b.fd);
 }
 
 /* What the loader calls it; a relative name made absolute, since the program may go elsewhere. */
@@ -93,8 +120,9 @@ static void path_of(const struct link_map *map, char *path, size_t size)
     char real[PATH_MAX];
     path[0] = 0;
     if (map->l_name && map->l_name[0]) {
-        bool relative = map->l_name[0] != '/' && strchr(map->l_name, '/');
-        snprintf(path, size, "%s", relative && realpath(map->l_name, real) ? real : map->l_name);
+        const char *name = opened_as(map->l_name);
+        bool relative = name[0] != '/' && strchr(name, '/');
+        snprintf(path, size, "%s", relative && realpath(name, real) ? real : name);
         return;
     }
     ssize_t got = readlink("/proc/self/exe", path, size - 1);
@@ -169,6 +197,8 @@ object *object_opened(struct link_map *map, Lmid_t list, bool record_calls)
         o->runtime = r;
         if (record && record_calls)
             r->slot = slot_take(o->number);
+        if (list != LM_ID_BASE)
+            opened_elsewhere();
     }
     if (record)
         tell(o, path, soname, &st);

@@ -22,7 +22,7 @@ __thread thread_state thread_here = {.generation = NEVER};
 static __thread record_block spare_block;
 static __thread record_call spare_call;
 
-volatile uint32_t *process_generation;
+_Atomic uint32_t *process_generation;
 
 /* Fork is noticed by memory that the kernel wipes in the child (madvise(2), MADV_WIPEONFORK):
  * pthread_atfork of this library's own libc hears of nothing, and getpid is a system call. */
@@ -74,8 +74,9 @@ static record_block *free_block(owner me)
     for (uint32_t i = 0; i < record->block_count; i++) {
         record_block *b = block_at(atomic_fetch_add(&next, 1) % record->block_count);
         owner was = {.word = atomic_load((_Atomic uint64_t *)&b->pid)};
-        bool mine = was.word == me.word; /* a thread before this one, with the same number */
-        if (!mine && !is_gone(was.who.pid, was.who.tid))
+        /* (A block of an earlier thread with this one's number counts as that of a living one: were
+         * it taken, others that have just found it gone could not tell that it was.) */
+        if (!is_gone(was.who.pid, was.who.tid))
             continue;
         if (!atomic_compare_exchange_strong((_Atomic uint64_t *)&b->pid, &was.word, me.word))
             continue;
@@ -86,13 +87,11 @@ static record_block *free_block(owner me)
     return NULL;
 }
 
-void thread_attach(void)
+static void attach(thread_state *t)
 {
-    int before = errno;
-    if (*process_generation == 0)
-        record_process_begun(true);
-    thread_state *t = &thread_here;
-    owner me = {.who = {*process_generation, (uint32_t)syscall(SYS_gettid)}};
+    if (generation_now() == 0)
+        record_fork_noticed();
+    owner me = {.who = {generation_now(), (uint32_t)syscall(SYS_gettid)}};
     record_block *b = free_block(me);
     if (b) {
         b->life_count = b->recent_count = 0;
@@ -110,8 +109,17 @@ void thread_attach(void)
         t->life = t->recent = &spare_call;
         t->life_mask = t->recent_mask = 0;
     }
-    t->generation = *process_generation;
-    errno = before;
+    t->generation = me.who.pid;
+}
+
+void thread_attach(void)
+{
+    /* A signal's handler may make a call, and must not meet this half done. */
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    attach(&thread_here);
+    sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 void call_failed(const record_call *call)
@@ -121,9 +129,12 @@ void call_failed(const record_call *call)
     uint64_t place = atomic_fetch_add((_Atomic uint64_t *)&record->failures_seen, 1);
     if (place >= record->failure_count)
         return;
+    /* The call may have forked, and this be the child. */
+    if (generation_now() == 0)
+        record_fork_noticed();
     record_failure *f =
         (record_failure *)((char *)record + record->failures_offset) + place;
-    f->pid = *process_generation;
+    f->pid = generation_now();
     f->tid = (uint32_t)syscall(SYS_gettid);
     f->nanoseconds = record_nanoseconds();
     f->call = *call;

@@ -8,25 +8,75 @@
  */
 #include "audit.h"
 
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A link under another name is followed; a name without a slash is searched for first. */
+/* More links to links than anybody makes. */
+enum { MOST_LINKS = 8 };
+
+/* A link under another name is followed, a link at a time: realpath asks for every directory, of
+ * every path that the loader tries.  A name without a slash is searched for first. */
 static bool concerns(const char *name)
 {
     if (is_of_family(name))
         return true;
-    char target[PATH_SIZE], real[PATH_MAX];
-    if (!strchr(name, '/') || readlink(name, target, sizeof target) < 0)
+    if (!strchr(name, '/'))
         return false;
-    return realpath(name, real) && is_of_family(real);
+    char here[PATH_SIZE], target[PATH_SIZE];
+    for (int i = 0; i < MOST_LINKS; i++) {
+        ssize_t got = readlink(i ? here : name, target, sizeof target - 1);
+        if (got <= 0)
+            return false;
+        target[got] = 0;
+        if (is_of_family(target))
+            return true;
+        if (!i)
+            snprintf(here, sizeof here, "%s", name);
+        char *place = target[0] == '/' ? here : strrchr(here, '/') + 1;
+        snprintf(place, sizeof here - (size_t)(place - here), "%s", target);
+    }
+    return false;
 }
 
-static void tell(uint32_t answer, const char *name, const char *to, const object *requester,
+/* $ORIGIN, with which a name may begin (ld.so(8), "Dynamic string tokens"). */
+static const char *expanded(const char *name, const object *requester, char *path, size_t size)
+{
+    static const char *const tokens[] = {"$ORIGIN/", "${ORIGIN}/"};
+    for (int i = 0; i < 2; i++) {
+        size_t token = strlen(tokens[i]);
+        if (strncmp(name, tokens[i], token) != 0 || !requester->map)
+            continue;
+        if (!requester->map->l_name[0]) {
+            ssize_t got = readlink("/proc/self/exe", path, size - 1);
+            path[got > 0 ? got : 0] = 0;
+        } else
+            snprintf(path, size, "%s", requester->map->l_name);
+        char *slash = strrchr(path, '/');
+        if (!slash)
+            return name;
+        snprintf(slash + 1, size - (size_t)(slash + 1 - path), "%s", name + token);
+        return path;
+    }
+    return name;
+}
+
+/* The file that needs what it asks for; "" where that is not known. */
+static const char *file_of(const object *requester)
+{
+    if (!requester->map || !requester->map->l_name)
+        return "";
+    return requester->map->l_name[0] ? requester->map->l_name : "/proc/self/exe";
+}
+
+/* What the last request was answered with, and how it was told of.  The answer has to outlive the
+ * call: the loader opens it afterwards.  It asks under its own lock (dl_load_lock), so one is
+ * enough. */
+static char asked_path[PATH_SIZE], answer_path[PATH_SIZE];
+static record_request *redirect_told;
+
+static void *tell(uint32_t answer, const char *name, const char *to, const object *requester,
                  unsigned rule, const char *why)
 {
     record_request told = {
@@ -37,12 +87,12 @@ static void tell(uint32_t answer, const char *name, const char *to, const object
         .to_length = (uint32_t)strlen(to),
         .why_length = (uint32_t)strlen(why),
     };
-    record_event_of(EVENT_REQUEST,
-                    (piece[]){{&told, sizeof told},
-                              {name, told.name_length},
-                              {to, told.to_length},
-                              {why, told.why_length}},
-                    4);
+    return record_event_of(EVENT_REQUEST,
+                           (piece[]){{&told, sizeof told},
+                                     {name, told.name_length},
+                                     {to, told.to_length},
+                                     {why, told.why_length}},
+                           4);
 }
 
 /* What the copy that is to be kept is: the loaded one, or the one that was named for it. */
@@ -82,16 +132,18 @@ static uint32_t compare(const kept *k, const elf_file *file, const object *reque
         return ANSWER_UNREADABLE;
     }
     uint32_t answer = ANSWER_REDIRECTED;
-    if (strcmp(have.soname, file->soname) != 0) {
+    if (have.machine != file->machine) {
+        snprintf(why, size, "it is no library for this machine");
+        answer = ANSWER_UNREADABLE;
+    } else if (strcmp(have.soname, file->soname) != 0) {
         snprintf(why, size, "its SONAME is %s, that of the loaded copy is %s", file->soname,
                  have.soname);
         answer = ANSWER_OTHER_SONAME;
-    } else if (requester->map && requester->map->l_name && requester->map->l_name[0] &&
-               elf_map(requester->map->l_name, &user)) {
+    } else if (elf_map(file_of(requester), &user)) {
         const char *missing = elf_missing_version(&user, file->soname, &have);
         if (missing) {
             snprintf(why, size, "%s needs version %s, which the loaded copy lacks",
-                     requester->map->l_name, missing);
+                     file_of(requester), missing);
             answer = ANSWER_LACKS_VERSIONS;
         }
         elf_unmap(&user);
@@ -99,10 +151,6 @@ static uint32_t compare(const kept *k, const elf_file *file, const object *reque
     elf_unmap(&have);
     return answer;
 }
-
-/* The answer has to outlive the call: the loader opens it afterwards.  It asks under its own lock
- * (dl_load_lock), so one is enough. */
-static char answer_path[PATH_SIZE];
 
 const char *unify(const char *name, const object *requester, unsigned rule,
                   const audit_settings *settings)
@@ -117,9 +165,12 @@ const char *unify(const char *name, const object *requester, unsigned rule,
     }
     elf_file file;
     kept k;
-    char why[PATH_SIZE + NAME_SIZE] = "";
-    if (!elf_map(name, &file)) {
-        if (access(name, F_OK) == 0 && record)
+    char why[PATH_SIZE + NAME_SIZE] = "", whole[PATH_SIZE];
+    asked_path[0] = 0;
+    redirect_told = NULL;
+    const char *path = expanded(name, requester, whole, sizeof whole);
+    if (!elf_map(path, &file)) {
+        if (access(path, F_OK) == 0 && record)
             tell(ANSWER_UNREADABLE, name, "", requester, rule, "it is no library for this machine");
         return name;
     }
@@ -145,10 +196,27 @@ const char *unify(const char *name, const object *requester, unsigned rule,
     elf_unmap(&file);
     const char *result = name;
     if (answer == ANSWER_REDIRECTED) {
+        snprintf(asked_path, sizeof asked_path, "%s", name);
         snprintf(answer_path, sizeof answer_path, "%s", k.path);
         result = answer_path;
     }
+    void *told = NULL;
     if (record)
-        tell(answer, name, answer == ANSWER_REDIRECTED ? result : "", requester, rule, why);
+        told = tell(answer, name, answer == ANSWER_REDIRECTED ? result : "", requester, rule, why);
+    if (answer == ANSWER_REDIRECTED)
+        redirect_told = told;
     return result;
+}
+
+/* For a name that it has searched for, the loader opens the answer, and calls it what it asked. */
+const char *opened_as(const char *name)
+{
+    return asked_path[0] && strcmp(name, asked_path) == 0 ? answer_path : name;
+}
+
+void opened_elsewhere(void)
+{
+    if (redirect_told)
+        __atomic_store_n(&redirect_told->answer, ANSWER_OTHER_NAMESPACE, __ATOMIC_RELAXED);
+    redirect_told = NULL;
 }

@@ -36,7 +36,8 @@ enum { RETURNS_DEVICE_OR_MINUS_ONE, RETURNS_STATUS };
 enum { NOT_READY = 600 };
 
 typedef struct {
-    uint32_t object;            /* number in the record; 0: the slot is free */
+    bool taken;
+    uint16_t object;            /* number in the record; 0: beyond what a call has room for */
     void *_Atomic targets[CALL_COUNT];
 } slot;
 static slot slots[SLOTS];
@@ -77,16 +78,26 @@ static inline __attribute__((always_inline)) void note_output(record_call *r, in
         r->extra = *(uint32_t *)word;
 }
 
+/* The count before; in one instruction, which no signal comes into.  No other thread counts here. */
+static inline __attribute__((always_inline)) uint64_t count_up(uint64_t *count)
+{
+#if defined __x86_64__
+    uint64_t before = 1;
+    __asm__ volatile("xaddq %0, %1" : "+r"(before), "+m"(*count) : : "cc");
+    return before;
+#else
+    return __atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
+#endif
+}
+
 static inline __attribute__((always_inline)) record_call *begin(int call, const slot *s, bool life,
                                                                 void *caller)
 {
     thread_state *t = &thread_here;
-    if (__builtin_expect(t->generation != *process_generation, 0))
+    if (__builtin_expect(t->generation != generation_now(), 0))
         thread_attach();
     /* Counted before it is written: a signal's handler that makes a call has the next place. */
-    uint64_t *count = life ? &t->block->life_count : &t->block->recent_count;
-    uint64_t place = *(volatile uint64_t *)count;
-    *(volatile uint64_t *)count = place + 1;
+    uint64_t place = count_up(life ? &t->block->life_count : &t->block->recent_count);
     record_call *r = life ? &t->life[place & t->life_mask] : &t->recent[place & t->recent_mask];
     r->position = 0;
     atomic_signal_fence(memory_order_seq_cst);
@@ -94,7 +105,7 @@ static inline __attribute__((always_inline)) record_call *begin(int call, const 
     r->stream = r->other = r->extra = 0;
     r->caller = (uint64_t)caller;
     r->call = (uint16_t)call;
-    r->object = (uint16_t)s->object;
+    r->object = s->object;
     r->result = 0;
     r->begun = record_ticks();
     atomic_signal_fence(memory_order_seq_cst);
@@ -190,15 +201,18 @@ uintptr_t wrapper_for(const runtime *of, const char *symbol, uintptr_t target)
 int slot_take(uint32_t object_number)
 {
     for (int i = 0; i < SLOTS; i++) {
-        if (slots[i].object)
+        if (slots[i].taken)
             continue;
         for (int call = 0; call < CALL_COUNT; call++)
             atomic_store(&slots[i].targets[call], NULL);
-        slots[i].object = object_number;
+        slots[i].taken = true;
+        slots[i].object = object_number <= UINT16_MAX ? (uint16_t)object_number : 0;
         return i;
     }
     atomic_fetch_add((_Atomic uint64_t *)&record->runtimes_not_wrapped, 1);
     return -1;
 }
 
-void slot_release(int number) { slots[number].object = 0; }
+/* Its targets and its number stay until another copy has the slot: the program's last calls, from
+ * destructors and threads that run on, come after the loader has said that the copy is closed. */
+void slot_release(int number) { slots[number].taken = false; }
