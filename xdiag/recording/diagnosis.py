@@ -291,6 +291,10 @@ def _file(process: Process, number: int) -> object:
     return (found.path, found.namespace) if found is not None else number
 
 
+def _files(process: Process) -> tuple[object, ...]:
+    return tuple(_file(process, each.number) for each in process.runtimes)
+
+
 # ---- what is told of a cause -----------------------------------------------------------------
 
 
@@ -334,24 +338,23 @@ def _remedy(cause: str, facts: Facts, call: Call, provenance: Provenance) -> Ite
 
 def _two_loaded(survey: _Survey) -> Iterator[Diagnosis]:
     """Two copies at a time in processes in which no handle went from one to the other."""
-    faulty = {
-        index
+    told = {
+        _files(survey.facts.processes[index])
         for group in survey.groups.values()
         if group.cause in ("two-runtimes", "unloaded-runtime")
         for index in group.processes
     }
-    seen: dict[tuple[object, ...], list[Process]] = {}
+    seen: dict[object, list[Process]] = {}
     for process in survey.facts.processes:
-        if process.index not in faulty and _at_a_time(process.runtimes):
-            files = tuple(_file(process, each.number) for each in process.runtimes)
-            seen.setdefault(files, []).append(process)
+        if _at_a_time(process.runtimes) and _files(process) not in told:
+            seen.setdefault(_files(process), []).append(process)
     for processes in [*seen.values()][:_MOST_GROUPS]:
         first = processes[0]
         lines = []
         for each in first.runtimes:
             calls = sum(survey.used[process.index, each.number] for process in processes)
-            told = words.plural(calls, "call") if each.recorded else "its calls were not recorded"
-            lines.append(f"{words.named(first, each.number)}: {told}")
+            used = words.plural(calls, "call") if each.recorded else "its calls were not recorded"
+            lines.append(f"{words.named(first, each.number)}: {used}")
         others = f", and {len(processes) - 1} more alike" if len(processes) > 1 else ""
         all_recorded = all(each.recorded for each in first.runtimes)
         yield Diagnosis(

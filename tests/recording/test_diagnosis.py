@@ -1,0 +1,511 @@
+"""Whose a handle is: every way in which one goes wrong, and what the record does not prove."""
+
+from __future__ import annotations
+
+import pytest
+
+from recording.writer import Process, Thread, Written
+from xdiag.errors import CannotRun
+from xdiag.recording.provenance import Diagnosis, Provenance, diagnose, provenance, story
+from xdiag.recording.read import read
+
+A, B = "/torch/lib/libamdhip64.so.6", "/opt/rocm/lib/libamdhip64.so.6"
+STREAM, OTHER, EVENT = 0x7F12_8765_4320, 0x7F12_1234_5670, 0x7F12_0000_EE00
+
+
+def _diagnoses(written: Written) -> tuple[Diagnosis, ...]:
+    with read(written.path) as recording:
+        return diagnose(recording)
+
+
+def _only(written: Written) -> Diagnosis:
+    (found,) = _diagnoses(written)
+    return found
+
+
+def _what(found: Diagnosis) -> list[str]:
+    assert found.provenance is not None
+    return [step.what for step in found.provenance.steps]
+
+
+class Scene:
+    """A process with two copies and a thread."""
+
+    def __init__(self, written: Written) -> None:
+        self.written = written
+        self.process: Process = written.process(100)
+        self.a = self.process.runtime(A, 1)
+        self.thread: Thread = self.process.thread()
+
+    def second(self, at: float = 1.5) -> int:
+        return self.process.runtime(B, at)
+
+
+@pytest.fixture
+def scene(written: Written) -> Scene:
+    return Scene(written)
+
+
+# ---- nothing wrong ---------------------------------------------------------------------------
+
+
+def test_nothing_wrong(scene: Scene) -> None:
+    thread, a = scene.thread, scene.a
+    thread.make(a, STREAM, 10)
+    for special in (0, 1, 2):
+        thread.use(a, special, 12 + special)
+    thread.call("EventCreateWithFlags", a, 17, event=EVENT)
+    thread.call("EventRecord", a, 18, event=EVENT, stream=STREAM)
+    thread.call("EventDestroy", a, 19, event=EVENT)
+    thread.call("StreamQuery", a, 20, stream=STREAM, result=600)
+    # Made by a call that is not on the list, and accepted.
+    thread.use(a, OTHER, 21)
+    thread.call("GetStreamDeviceId", a, 22, stream=STREAM, result=1)
+    thread.call("StreamDestroy", a, 23, stream=STREAM)
+    assert _diagnoses(scene.written) == ()
+
+
+def test_two_copies_that_never_meet_are_a_note(scene: Scene) -> None:
+    b = scene.second()
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.make(b, OTHER, 12)
+    scene.thread.use(b, OTHER, 14)
+    found = _only(scene.written)
+    assert (found.cause, found.fault) == ("two-runtimes-loaded", False)
+    assert found.evidence == (f"A ({A}): 1 call", f"B ({B}): 2 calls")
+    assert "no handle of one was seen given to the other" in found.sentence
+
+
+def test_one_copy_after_the_other_is_nothing(scene: Scene) -> None:
+    scene.process.closed(scene.a, 5)
+    scene.second(6)
+    assert _diagnoses(scene.written) == ()
+
+
+# ---- two runtimes ----------------------------------------------------------------------------
+
+
+def test_two_runtimes_709(scene: Scene) -> None:
+    b = scene.second()
+    scene.thread.make(scene.a, STREAM, 10)
+    worker = scene.process.thread(101)
+    worker.use(b, STREAM, 20, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.fault, found.certain) == ("two-runtimes", True, True)
+    assert found.sentence == f"stream {STREAM:#x} was made by A ({A}) and given to B ({B})"
+    assert (found.calls, found.failed, found.succeeded, found.handles) == (1, 1, 0, 1)
+    assert found.call is not None and (found.call.tid, found.call.result) == (101, 709)
+    assert found.provenance is not None and found.provenance.made is not None
+    assert found.provenance.made.runtime == scene.a
+    assert _what(found) == ["made", "refused"]
+    assert found.evidence[0].startswith("+0.010000 s  made: hipStreamCreateWithFlags on A, thread")
+    assert found.remedy[0].startswith(f"make every party open {A}")
+
+
+def test_two_runtimes_in_silence(scene: Scene) -> None:
+    """HIP 7: the other copy's stream is taken without a check."""
+    b = scene.second()
+    scene.thread.make(scene.a, STREAM, 10)
+    for number in range(10):
+        scene.thread.use(b, STREAM, 20 + number)
+    found = _only(scene.written)
+    assert (found.cause, found.fault, found.certain) == ("two-runtimes", True, True)
+    assert (found.calls, found.failed, found.succeeded) == (10, 0, 10)
+    assert any("silently unordered" in line for line in found.evidence)
+
+
+def test_one_root_cause_is_one_diagnosis(written: Written) -> None:
+    for number in range(3):
+        process = written.process(100 + number, number)
+        a, b = process.runtime(A, number), process.runtime(B, number)
+        thread = process.thread(at=5)
+        thread.make(a, STREAM + number, 10 + number)
+        for turn in range(5):
+            thread.use(b, STREAM + number, 20 + number + 10 * turn, result=709)
+    found = _only(written)
+    assert (found.cause, found.calls, found.handles, found.processes) == ("two-runtimes", 15, 3, 3)
+    assert found.call is not None and found.call.pid == 100
+
+
+def test_the_first_failing_call_comes_first(scene: Scene) -> None:
+    b = scene.second()
+    thread, a = scene.thread, scene.a
+    thread.make(a, STREAM, 10)
+    thread.make(a, OTHER, 12)
+    thread.use(b, STREAM, 20)  # silent, and earlier
+    thread.call("StreamDestroy", a, 30, stream=OTHER)
+    thread.use(a, OTHER, 40, result=709)
+    thread.use(b, STREAM, 50, result=709)
+    found = _diagnoses(scene.written)
+    assert [each.cause for each in found] == ["destroyed-stream", "two-runtimes"]
+    # Of the second, the call that failed is shown, not the silent one before it.
+    assert found[1].call is not None and found[1].call.result == 709
+    assert (found[1].failed, found[1].succeeded) == (1, 1)
+
+
+def test_an_event_of_another_copy(scene: Scene) -> None:
+    b = scene.second()
+    scene.thread.call("EventCreate", scene.a, 10, event=EVENT)
+    scene.thread.make(b, STREAM, 12)
+    scene.thread.call("EventRecord", b, 20, event=EVENT, stream=STREAM, result=400)
+    found = _only(scene.written)
+    assert found.cause == "two-runtimes" and found.provenance is not None
+    assert found.provenance.kind == "event"
+    assert found.sentence.startswith(f"event {EVENT:#x} was made by A")
+
+
+def test_versions_that_cannot_stand_in_for_each_other(scene: Scene) -> None:
+    b = scene.process.runtime("/old/libamdhip64.so.5")
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.use(b, STREAM, 20, result=709)
+    assert (
+        "different versions (libamdhip64.so.6, libamdhip64.so.5)" in _only(scene.written).remedy[0]
+    )
+
+
+def test_a_copy_that_was_closed(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.process.closed(scene.a, 15)
+    again = scene.process.runtime(A, 16)
+    scene.thread.use(again, STREAM, 20, result=709)
+    found = _only(scene.written)
+    assert found.cause == "unloaded-runtime" and _what(found) == ["made", "unloaded", "refused"]
+
+
+# ---- destroyed, reset, made again ------------------------------------------------------------
+
+
+def test_destroyed(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.call("StreamDestroy", scene.a, 20, stream=STREAM)
+    scene.thread.use(scene.a, STREAM, 30, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.certain) == ("destroyed-stream", True)
+    assert _what(found) == ["made", "destroyed", "refused"]
+    assert found.provenance is not None and found.provenance.ended is not None
+    assert found.provenance.ended.name == "hipStreamDestroy"
+
+
+def test_destroyed_and_used_in_silence(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.call("StreamDestroy", scene.a, 20, stream=STREAM, took=5)
+    other = scene.process.thread(101)
+    other.use(scene.a, STREAM, 22)  # while it is being destroyed: a race, won
+    assert _diagnoses(scene.written) == ()
+    other.use(scene.a, STREAM, 30)
+    assert _only(scene.written).cause == "destroyed-stream"
+
+
+def test_a_destruction_that_failed_ends_nothing(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.call("StreamDestroy", scene.a, 20, stream=STREAM, result=400)
+    scene.thread.use(scene.a, STREAM, 30)
+    found = _only(scene.written)
+    assert (found.cause, found.fault) == ("other-error", False)
+
+
+def test_an_event_destroyed_twice(scene: Scene) -> None:
+    scene.thread.call("EventCreate", scene.a, 10, event=EVENT)
+    scene.thread.call("EventDestroy", scene.a, 20, event=EVENT)
+    scene.thread.call("EventDestroy", scene.a, 30, event=EVENT, result=709)
+    found = _only(scene.written)
+    assert found.cause == "destroyed-event" and _what(found) == ["made", "destroyed", "refused"]
+
+
+def test_reset(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.process.thread(101).call("DeviceReset", scene.a, 20)
+    scene.thread.use(scene.a, STREAM, 30, result=709)
+    scene.thread.make(scene.a, OTHER, 40)
+    scene.thread.use(scene.a, OTHER, 50)
+    found = _only(scene.written)
+    assert (found.cause, found.certain, found.calls) == ("device-reset", True, 1)
+    assert _what(found) == ["made", "reset", "refused"]
+
+
+def test_another_device_was_reset(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    other = scene.process.thread(101)
+    other.call("SetDevice", scene.a, 15, extra=1)
+    other.call("DeviceReset", scene.a, 20)
+    scene.thread.use(scene.a, STREAM, 30)
+    assert _diagnoses(scene.written) == ()
+    scene.thread.use(scene.a, STREAM, 40, result=709)
+    assert _only(scene.written).cause == "unexplained"
+
+
+def test_a_reset_of_a_device_that_is_not_known(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    other = scene.process.thread(101)
+    for number in range(20):  # the ring of 16 has forgotten the first of them
+        other.call("SetDevice" if number == 0 else "GetDeviceCount", scene.a, 12 + number / 10)
+    other.call("DeviceReset", scene.a, 20)
+    scene.thread.use(scene.a, STREAM, 30)
+    assert _diagnoses(scene.written) == ()
+    scene.thread.use(scene.a, STREAM, 40, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.certain) == ("device-reset", False)
+    assert "may have been ended by hipDeviceReset" in found.sentence
+
+
+def test_a_reset_that_resets_nothing(scene: Scene) -> None:
+    """hipDevicePrimaryCtxReset leaves streams as they are, as measured on HIP 5.2.3."""
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.call("DevicePrimaryCtxReset", scene.a, 20)
+    scene.thread.use(scene.a, STREAM, 30)
+    assert _diagnoses(scene.written) == ()
+    scene.thread.use(scene.a, STREAM, 40, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.certain, _what(found)[1]) == ("device-reset", False, "may be reset")
+
+
+def test_an_address_made_again_is_another_stream(scene: Scene) -> None:
+    thread, a = scene.thread, scene.a
+    thread.make(a, STREAM, 10)
+    thread.call("StreamDestroy", a, 20, stream=STREAM)
+    thread.make(a, STREAM, 30)
+    thread.use(a, STREAM, 40)
+    assert _diagnoses(scene.written) == ()
+    thread.call("StreamDestroy", a, 50, stream=STREAM)
+    thread.use(a, STREAM, 60, result=709)
+    assert _what(_only(scene.written)) == ["made", "destroyed", "made", "destroyed", "refused"]
+
+
+def test_an_address_that_the_other_copy_made_again(scene: Scene) -> None:
+    """The stale handle of B, or A's new stream: the value cannot say which was meant."""
+    b = scene.second()
+    thread = scene.thread
+    thread.make(b, STREAM, 10)
+    thread.call("StreamDestroy", b, 20, stream=STREAM)
+    thread.make(scene.a, STREAM, 30)
+    thread.use(b, STREAM, 40, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.certain) == ("two-runtimes", False)
+    assert "which had made one of that address before, ended since" in found.sentence
+
+
+def test_a_maker_that_returns_after_the_destroyer_has_begun(scene: Scene) -> None:
+    """The address was given back inside the destruction and taken at once by another thread."""
+    thread, other = scene.thread, scene.process.thread(101)
+    thread.make(scene.a, STREAM, 10)
+    other.make(scene.a, STREAM, 18, took=10)  # begins before the destruction
+    thread.call("StreamDestroy", scene.a, 20, stream=STREAM, took=6)
+    other.use(scene.a, STREAM, 30)
+    assert _diagnoses(scene.written) == ()
+
+
+# ---- truncated, special, unknown -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("whole", "half", "how"),
+    [
+        (0x7F12_0765_4320, 0x0765_4320, "zero-extended"),
+        (0x7F12_8765_4320, 0x8765_4320, "zero-extended"),
+        (0x7F12_8765_4320, 0xFFFF_FFFF_8765_4320, "sign-extended"),
+    ],
+)
+def test_truncated(scene: Scene, whole: int, half: int, how: str) -> None:
+    scene.thread.make(scene.a, whole, 10)
+    scene.thread.use(scene.a, half, 20, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.certain) == ("truncated-handle", True)
+    assert found.provenance is not None and found.provenance.whole == whole
+    assert f"{half:#x} is the low half ({how}) of {whole:#x}" in found.sentence
+    assert "argtypes" in found.remedy[0]
+
+
+def test_a_low_address_is_not_truncated(scene: Scene) -> None:
+    """A program that is not position-independent has its heap below 4 GiB."""
+    scene.thread.make(scene.a, 0x0123_4560, 10)
+    scene.thread.use(scene.a, 0x0123_4560, 20)
+    assert _diagnoses(scene.written) == ()
+
+
+def test_legacy(scene: Scene) -> None:
+    scene.thread.use(scene.a, 1, 20, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.remedy[0][:9]) == ("legacy-stream", "pass NULL")
+
+
+def test_never_seen_being_made(scene: Scene) -> None:
+    scene.thread.use(scene.a, OTHER, 20, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.fault, found.certain) == ("unknown-handle", True, False)
+    assert "no recorded call made stream" in found.sentence and found.remedy == ()
+
+
+def test_never_seen_but_the_maker_may_be_lost(scene: Scene) -> None:
+    for number in range(20):
+        scene.thread.make(scene.a, STREAM + 16 * number, 10 + number)
+    scene.thread.use(scene.a, STREAM, 50, result=709)
+    found = _only(scene.written)
+    assert found.cause == "unknown-handle"
+    assert "calls that may have are missing" in found.sentence
+
+
+def test_refused_though_all_seems_well(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.use(scene.a, STREAM, 20, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.fault, found.certain) == ("unexplained", True, False)
+
+
+def test_minus_one_is_a_refusal(scene: Scene) -> None:
+    scene.thread.call("GetStreamDeviceId", scene.a, 20, stream=OTHER, result=-1)
+    assert _only(scene.written).cause == "unknown-handle"
+
+
+def test_an_error_that_is_repeated_is_not_counted_twice(scene: Scene) -> None:
+    scene.thread.use(scene.a, OTHER, 20, result=709)
+    scene.thread.call("GetLastError", scene.a, 21, result=709, failure=False)
+    (found,) = _diagnoses(scene.written)
+    assert found.calls == 1
+
+
+# ---- what may be lost ------------------------------------------------------------------------
+
+
+def test_what_was_lost_since_makes_it_uncertain(scene: Scene) -> None:
+    b = scene.second()
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.use(b, STREAM, 90, result=709)
+    assert _only(scene.written).certain
+    # Another thread's ring has forgotten calls that it made after this stream was made.
+    other = scene.process.thread(101)
+    for number in range(20):
+        other.make(b, OTHER + 16 * number, 20 + number)
+    found = _only(scene.written)
+    assert (found.cause, found.certain) == ("two-runtimes", False)
+
+
+def test_success_after_destruction_is_no_proof_if_calls_are_lost(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.call("StreamDestroy", scene.a, 12, stream=STREAM)
+    other = scene.process.thread(101)
+    for number in range(20):
+        other.make(scene.a, OTHER + 16 * number, 20 + number)
+    other.use(scene.a, STREAM, 50)
+    assert _diagnoses(scene.written) == ()
+    scene.written.set(threads_without_block=1)
+    assert _diagnoses(scene.written) == ()
+
+
+# ---- processes -------------------------------------------------------------------------------
+
+
+def test_a_fork_uses_its_parents_stream(written: Written) -> None:
+    parent = written.process(100)
+    a = parent.runtime(A)
+    main = parent.thread()
+    main.make(a, STREAM, 10)
+    child = parent.fork(200, 20)
+    main.call("StreamDestroy", a, 25, stream=STREAM)  # no matter to the child
+    worker = child.thread(200, 30)
+    worker.use(a, STREAM, 40)
+    worker.call("StreamSynchronize", a, 50, stream=STREAM, returned=False)
+    found = _diagnoses(written)
+    assert [each.cause for each in found] == ["fork", "unfinished-call"]
+    fork = found[0]
+    assert (fork.calls, fork.succeeded, fork.unfinished) == (2, 1, 1)
+    assert _what(fork) == ["made", "forked", "used"]
+    assert "spawn" in fork.remedy[0]
+
+
+def test_a_fork_with_two_copies(written: Written) -> None:
+    parent = written.process(100)
+    a, b = parent.runtime(A), parent.runtime(B)
+    parent.thread().make(a, STREAM, 10)
+    worker = parent.fork(200, 20).fork(300, 25).thread(300, 30)
+    worker.use(b, STREAM, 40, result=709)
+    found = _only(written)
+    assert (found.cause, found.processes) == ("two-runtimes", 1)
+    assert _what(found) == ["made", "forked", "forked", "refused"]
+
+
+def test_a_fork_that_makes_its_own(written: Written) -> None:
+    parent = written.process(100)
+    a = parent.runtime(A)
+    parent.thread().make(a, STREAM, 10)
+    worker = parent.fork(200, 20).thread(200, 30)
+    worker.make(a, STREAM, 35)
+    worker.use(a, STREAM, 40)
+    assert _diagnoses(written) == ()
+
+
+def test_what_the_parent_makes_after_the_fork_is_not_the_childs(written: Written) -> None:
+    parent = written.process(100)
+    a = parent.runtime(A)
+    main = parent.thread()
+    worker = parent.fork(200, 20).thread(200, 21)
+    main.make(a, STREAM, 30)
+    worker.use(a, STREAM, 40, result=709)
+    found = _only(written)
+    assert (found.cause, found.certain) == ("other-process", False)
+
+
+def test_a_handle_from_another_process(written: Written) -> None:
+    maker, user = written.process(100), written.process(200, 1)
+    a, b = maker.runtime(A), user.runtime(A, 2)
+    maker.thread(at=3).make(a, STREAM, 10)
+    user.thread(at=4).use(b, STREAM, 20, result=709)
+    found = _only(written)
+    assert (found.cause, found.fault, found.certain) == ("other-process", True, False)
+    assert "was not made in process 200; process 100 (python3) has made one" in found.sentence
+
+
+def test_the_process_died_in_a_call(scene: Scene) -> None:
+    b = scene.second()
+    scene.thread.make(scene.a, STREAM, 10)
+    waits = scene.process.thread(101)
+    waits.call("StreamSynchronize", scene.a, 12, stream=STREAM, returned=False)
+    scene.thread.use(b, STREAM, 20, returned=False)
+    crossed, died = _diagnoses(scene.written)
+    assert (crossed.cause, crossed.unfinished, crossed.failed) == ("two-runtimes", 1, 0)
+    assert _what(crossed) == ["made", "not returned"]
+    assert (died.cause, died.fault) == ("unfinished-call", False)
+    assert died.call is not None and died.call.tid == 100 and died.call.name == "hipStreamGetFlags"
+    # One that ended by itself did not die in it.
+    scene.process.ended(30)
+    assert [each.cause for each in _diagnoses(scene.written)] == ["two-runtimes"]
+
+
+# ---- asking for one handle -------------------------------------------------------------------
+
+
+def test_provenance_of_any_call(scene: Scene) -> None:
+    b = scene.second()
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.use(scene.a, STREAM, 20)
+    scene.thread.use(b, STREAM, 30)
+    with read(scene.written.path) as recording:
+        made, own, foreign = recording.calls()
+        told = [provenance(recording, call) for call in (own, foreign)]
+        assert isinstance(told[0], Provenance)
+        assert [each.state for each in told] == ["own", "foreign"]
+        assert told[1].made == made and told[1].steps[-1].call == foreign
+        with pytest.raises(CannotRun, match="no such call"):
+            provenance(recording, made)
+
+
+def test_the_story_of_a_handle(scene: Scene) -> None:
+    b = scene.second()
+    thread, a = scene.thread, scene.a
+    thread.make(a, STREAM, 10)
+    for number in range(3):
+        thread.use(a, STREAM, 20 + number)
+    thread.use(b, STREAM, 30, result=709)
+    thread.use(a, STREAM & 0xFFFF_FFFF, 35, result=709)
+    thread.call("StreamDestroy", a, 40, stream=STREAM)
+    thread.make(b, STREAM, 50)
+    thread.use(b, OTHER, 60)
+    with read(scene.written.path) as recording:
+        told = story(recording, STREAM)
+        assert [(step.what, step.count) for step in told.steps] == [
+            ("made", 1), ("used", 3), ("refused", 1), ("refused", 1), ("destroyed", 1), ("made", 1),
+        ]  # fmt: skip
+        assert told.related == (STREAM & 0xFFFF_FFFF,)
+        half = story(recording, STREAM & 0xFFFF_FFFF)
+        assert half.related == (STREAM,) and [step.what for step in half.steps][-1] == "refused"
+        nothing = story(recording, 0xDEAD_BEEF_0000)
+        assert nothing.steps == () and "no call that the record has" in nothing.sentences[0]
