@@ -67,9 +67,9 @@ bool file_read(int fd, void *to, size_t size, uint64_t offset);
 bool elf_map(const char *path, elf_file *file);
 void elf_unmap(elf_file *file);
 bool elf_defines_version(const elf_file *file, const char *version);
-/* The first version that `user` needs of the library `soname` and `library` does not define; NULL
- * where there is none. */
-const char *elf_missing_version(const elf_file *user, const char *soname, const elf_file *library);
+/* The first version that `user` needs of the family, whatever name it was linked against, and that
+ * `library` does not define; NULL where there is none. */
+const char *elf_missing_version(const elf_file *user, const elf_file *library);
 
 /* unify.c: the name to go on with instead of `name`, which is `name` itself in most cases. */
 const char *unify(const char *name, const object *requester, unsigned rule,

@@ -145,7 +145,7 @@ bool elf_defines_version(const elf_file *file, const char *version)
     return false;
 }
 
-const char *elf_missing_version(const elf_file *user, const char *soname, const elf_file *library)
+const char *elf_missing_version(const elf_file *user, const elf_file *library)
 {
     uint64_t place = user->verneed;
     unsigned seen = 0;
@@ -153,7 +153,7 @@ const char *elf_missing_version(const elf_file *user, const char *soname, const 
         const ElfW(Verneed) *need = AT(user, place, ElfW(Verneed));
         if (!need)
             return NULL;
-        bool of_library = strcmp(text(user, need->vn_file), soname) == 0;
+        bool of_library = is_of_family(text(user, need->vn_file));
         uint64_t next = place + need->vn_aux;
         for (unsigned k = 0; of_library && k < need->vn_cnt && seen < MOST_VERSIONS; k++, seen++) {
             const ElfW(Vernaux) *version = AT(user, next, ElfW(Vernaux));

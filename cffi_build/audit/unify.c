@@ -140,7 +140,7 @@ static uint32_t compare(const kept *k, const elf_file *file, const object *reque
                  have.soname);
         answer = ANSWER_OTHER_SONAME;
     } else if (elf_map(file_of(requester), &user)) {
-        const char *missing = elf_missing_version(&user, file->soname, &have);
+        const char *missing = elf_missing_version(&user, &have);
         if (missing) {
             snprintf(why, size, "%s needs version %s, which the loaded copy lacks",
                      file_of(requester), missing);
