@@ -30,7 +30,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int | str]:
     """What the compiler makes of the header: offsets, sizes, values."""
     if not HEADER.exists():
         pytest.skip("no C sources here")
-    lines = [f'printf("\\"magic\\": \\"%s\\",\\n", RECORD_MAGIC);']
+    lines = ['printf("\\"magic\\": \\"%s\\",\\n", RECORD_MAGIC);']
     for name, structure in layout.STRUCTURES.items():
         lines.append(f'printf("\\"{name}\\": %zu,\\n", sizeof({name}));')
         for field, *_ in structure._fields_:

@@ -1,4 +1,4 @@
-"""What is read of a record: processes, loads, requests, threads, calls by time, and what is lost."""
+"""What is read of a record: processes, loads, requests, threads, calls, what is lost."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from recording.writer import NANOSECONDS, REALTIME, Written, ticks
 from xdiag.recording import layout
+from xdiag.recording.addresses import AddressMap
+from xdiag.recording.facts import Object
 from xdiag.recording.layout import Answer, ClockKind, EventKind
 from xdiag.recording.read import BadRecord, read
 from xdiag.recording.requests import routes
@@ -35,8 +37,16 @@ def test_a_process_and_what_it_loads(written: Written) -> None:
         "libamdhip64.so.6", "ab" * 20, 3,
     )  # fmt: skip
     assert (runtime.opened, runtime.closed) == (pytest.approx(5e-3), pytest.approx(9e-3))
-    assert told.object_at(0x1500) == program and told.object_at(0x2000) is None
     assert told.object(copy) == runtime and told.object(99) is None
+
+
+def test_which_object_an_address_lies_in() -> None:
+    first = Object(1, "/a", base=0x1000, end=0x3000)
+    again = Object(5, "/b", base=0x1000, end=0x2000)  # there after the first was closed
+    unknown = Object(6, "/c", base=0x1800)
+    addresses = AddressMap([again, first, unknown])
+    assert addresses.at(0xFFF) is None and addresses.at(0x3000) is None
+    assert addresses.at(0x1900) == again and addresses.at(0x2000) == first
 
 
 def test_a_record_that_nobody_wrote_into(written: Written) -> None:

@@ -1,4 +1,4 @@
-"""Writes records as the audit library would, from Python: processes, loads, calls at given times."""
+"""Writes records as the audit library would, from Python: processes, loads, calls."""
 
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ class Process:
             device=2049, inode=1000 + self.numbers, recorded=runtime,
         )  # fmt: skip
         self.record.event(self.pid, EventKind.OBJECT, at, payload,
-                          path_length=texts[0], soname_length=texts[1], build_id_length=texts[2])  # fmt: skip
+                          path_length=texts[0], soname_length=texts[1],
+                          build_id_length=texts[2])  # fmt: skip
         return self.numbers
 
     def runtime(self, path: str, at: float = 1, **more: object) -> int:
@@ -212,8 +213,8 @@ class Written:
     ) -> Process:  # fmt: skip
         """A process that begins."""
         payload = layout.ProcessPayload(
-            nanoseconds=NANOSECONDS + round(at * 1_000_000), realtime=REALTIME + round(at * 1_000_000),
-            parent=parent, forked=forked,
+            nanoseconds=NANOSECONDS + round(at * 1_000_000),
+            realtime=REALTIME + round(at * 1_000_000), parent=parent, forked=forked,
         )  # fmt: skip
         texts = ("", "") if forked else (exe, command)
         self.event(pid, EventKind.PROCESS, at, payload,

@@ -38,6 +38,8 @@ _REMEDIES = {
 _MOST_GROUPS = 64
 #: Handles counted of one cause, and calls named.
 _MOST_HANDLES, _MOST_NAMES = 4096, 6
+#: What a call may take, in the order in which it is looked at.
+_TAKEN: tuple[tuple[int, Kind], ...] = ((TAKES_STREAM, "stream"), (TAKES_EVENT, "event"))
 #: Times of a history that are told.
 _MOST_STEPS = 12
 
@@ -155,24 +157,25 @@ class _Survey:
         self.facts = recording.facts
         self.handles = Handles(recording)
         self.groups: dict[tuple[object, ...], _Group] = {}
-        #: (process, runtime) -> calls.
+        #: (process, runtime) -> calls that were kept.
         self.used: Counter[tuple[int, int]] = Counter()
         self.other_errors: Counter[tuple[int, int]] = Counter()
         self.first_other: Row | None = None
         #: Processes that did not end by themselves -> the call in flight that began last.
         self.last_in_flight = _last_in_flight(recording.facts)
-        self._keys: dict[tuple[object, ...], tuple[object, ...]] = {}
+        #: (cause, process, the maker's runtime, the called one) -> group, found before.
+        self._groups_at: dict[tuple[str, int, int, int], _Group] = {}
         self._go_through()
 
     def _go_through(self) -> None:
-        handles, used = self.handles, self.used
-        sources = self.recording.sources
-        process_of = [source.process for source in sources]
+        handles = self.handles
+        used: list[dict[int, int]] = [{} for _ in handles.table_of]
         tables = handles.table_of
         takes = TAKES_STREAM | TAKES_EVENT
         for row, does in handles.rows():
             _, ended, stream, other, _, _, _, runtime, result, _, source = row
-            used[process_of[source], runtime] += 1
+            counts = used[source]
+            counts[runtime] = counts.get(runtime, 0) + 1
             if not does & takes:
                 if result and handles.failed(row):
                     self._other_error(row)
@@ -190,22 +193,25 @@ class _Survey:
             ):
                 continue
             self._look_closer(row, does)
+        for table, counts in zip(tables, used, strict=True):
+            for runtime, number in counts.items():
+                self.used[table.index, runtime] += number
 
     def _look_closer(self, row: Row, does: int) -> None:
-        kinds: tuple[tuple[int, Kind], ...] = ((TAKES_STREAM, "stream"), (TAKES_EVENT, "event"))
-        for flag, kind in kinds:
+        failed = self.handles.failed(row)
+        for flag, kind in _TAKEN:
             if does & flag:
                 origin = self.handles.origin(row, kind)
-                cause = self._cause(row, origin)
+                cause = self._cause(row, origin, failed)
                 if cause:
-                    self._add(cause, row, origin)
+                    self._add(cause, row, origin, failed)
                     return
-        if self.handles.failed(row):
+        if failed:
             self._other_error(row)
 
-    def _cause(self, row: Row, origin: Origin) -> str:
+    def _cause(self, row: Row, origin: Origin, failed: bool) -> str:
         """Why a call is a fault; empty where it is none."""
-        failed, refused = self.handles.failed(row), self.handles.refused(row)
+        refused = failed and self.handles.refused(row)
         life = origin.life
         match origin.state:
             case "foreign":
@@ -236,9 +242,8 @@ class _Survey:
                 return "unknown-handle" if refused else ""
         return ""
 
-    def _add(self, cause: str, row: Row, origin: Origin) -> None:
+    def _add(self, cause: str, row: Row, origin: Origin, failed: bool) -> None:
         group = self._group(cause, row, origin)
-        failed = self.handles.failed(row)
         group.calls += 1
         group.failed += failed
         group.unfinished += not row[1]
@@ -253,18 +258,17 @@ class _Survey:
                 group.first_failed = told
 
     def _group(self, cause: str, row: Row, origin: Origin) -> _Group:
-        maker = origin.life.runtime if origin.life is not None else 0
-        where = (cause, self.handles.table_of[row[10]].index, maker, row[7])
-        if where not in self._keys:
-            if len(self._keys) > _MOST_HANDLES:
-                self._keys.clear()
-            self._keys[where] = self._key(cause, where[1], maker, row[7])
-        key = self._keys[where]
-        if key not in self.groups:
-            if len(self.groups) >= _MOST_GROUPS:
+        life = origin.life
+        where = (cause, self.handles.table_of[row[10]].index, life.runtime if life else 0, row[7])
+        group = self._groups_at.get(where)
+        if group is None:
+            key = self._key(*where)
+            if key not in self.groups and len(self.groups) >= _MOST_GROUPS:
                 key = (cause,)
-            self.groups.setdefault(key, _Group(cause))
-        return self.groups[key]
+            group = self.groups.setdefault(key, _Group(cause))
+            if len(self._groups_at) < _MOST_HANDLES:
+                self._groups_at[where] = group
+        return group
 
     def _key(self, cause: str, process: int, maker: int, runtime: int) -> tuple[object, ...]:
         """What makes one root cause of many calls: files, whatever processes they are loaded in."""
@@ -351,7 +355,7 @@ def _two_loaded(survey: _Survey) -> Iterator[Diagnosis]:
     for processes in [*seen.values()][:_MOST_GROUPS]:
         first = processes[0]
         lines = []
-        for each in first.runtimes:
+        for each in first.runtimes[:_MOST_NAMES]:
             calls = sum(survey.used[process.index, each.number] for process in processes)
             used = words.plural(calls, "call") if each.recorded else "its calls were not recorded"
             lines.append(f"{words.named(first, each.number)}: {used}")

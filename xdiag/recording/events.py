@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST_EVENTS = 1 << 17
 #: Processes read; what others do is left out.
 _MOST_PROCESSES = 1 << 14
+#: Copies of the runtime in one process; the writer knows 16 at a time.
+_MOST_RUNTIMES = 256
 #: Objects that forked processes have from their parents, in all.
 _MOST_INHERITED = 1 << 18
 
@@ -167,6 +169,7 @@ class _Making:
     requests: list[Request] = field(default_factory=list)
     #: Whether it has opened an object itself: numbers from there on are its own.
     has_own: bool = False
+    runtimes: int = 0
 
 
 class ProcessTable:
@@ -276,6 +279,10 @@ class ProcessTable:
             process.has_own = True
             for number in [each for each in process.objects if each >= told.number]:
                 del process.objects[number]
+        process.runtimes += bool(told.is_runtime)
+        if process.runtimes > _MOST_RUNTIMES:
+            self.cut = True
+            return
         path, soname, build_id = event.texts
         process.objects[told.number] = Object(
             number=told.number,

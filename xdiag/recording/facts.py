@@ -97,11 +97,6 @@ class Process(Record, frozen=True):
         """The object with that number; None where the record does not know it."""
         return next((each for each in self.objects if each.number == number), None)
 
-    def object_at(self, address: int) -> Object | None:
-        """The object that an address lies in, the one loaded last if several have been there."""
-        here = (each for each in self.objects if each.base <= address < each.end)
-        return max(here, key=lambda each: each.number, default=None)
-
 
 class Call(Record, frozen=True):
     """One call of one thread."""

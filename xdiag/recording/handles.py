@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,8 +141,7 @@ class Table:
         return self.streams_lost_until if kind == "stream" else self.events_lost_until
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """What is known of a handle at the moment of a call."""
 
     state: State
@@ -395,7 +394,7 @@ class Handles:
             closed = self._closed.get((table.index, life.runtime))
             gone = closed is not None and closed < self.recording.clock.seconds(begun)
             # An own one of that address, ended since, may be what the caller means.
-            mine = any(each.runtime == runtime for each in earlier(life))
+            mine = life.before is not None and any(e.runtime == runtime for e in earlier(life))
             state: State = "unloaded" if gone else "foreign"
             return Origin(state, kind, value, life, certain=whole_story and not mine)
         if life.end:

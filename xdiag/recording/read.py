@@ -19,6 +19,7 @@ from xdiag import platforms
 from xdiag.discover.root import Root
 from xdiag.errors import XdiagError
 from xdiag.recording import layout, rings
+from xdiag.recording.addresses import AddressMap
 from xdiag.recording.clock import Clock, clock_of
 from xdiag.recording.create import MOST_CALLS, MOST_EVENTS, MOST_FAILURES, MOST_THREADS
 from xdiag.recording.events import ProcessTable, Told, read_events
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 #: Limits of the table: bytes, entries of the list of calls, characters of a name.
 _MOST_TABLE, _MOST_LISTED, _LONGEST = 1 << 20, 1 << 10, 4096
+
+
+#: Processes whose objects are kept in order of their addresses at a time.
+_MOST_MAPS = 64
 
 
 class BadRecord(XdiagError):
@@ -75,7 +80,7 @@ class Recording:
         self.clock = clock
         #: When each process began, in ticks.
         self.began = began
-        self._callers: dict[tuple[int, int], Object | None] = {}
+        self._addresses: dict[int, AddressMap] = {}
 
     def __enter__(self) -> Recording:
         return self
@@ -139,13 +144,11 @@ class Recording:
         )
 
     def _caller(self, process: int, address: int) -> Object | None:
-        known = self._callers.get((process, address))
-        if known is None and (process, address) not in self._callers:
-            if len(self._callers) > _MOST_LISTED:
-                self._callers.clear()
-            known = self.facts.processes[process].object_at(address)
-            self._callers[process, address] = known
-        return known
+        if process not in self._addresses:
+            if len(self._addresses) >= _MOST_MAPS:
+                self._addresses.clear()
+            self._addresses[process] = AddressMap(self.facts.processes[process].objects)
+        return self._addresses[process].at(address)
 
 
 def read(path: str | os.PathLike[str]) -> Recording:

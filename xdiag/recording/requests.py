@@ -10,7 +10,11 @@ from xdiag.recording.facts import AnswerWord  # noqa: TC001 - msgspec reads the 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xdiag.recording.facts import Process, Request
+    from xdiag.recording.facts import Object, Process, Request
+
+
+#: Requests of one process that are followed.
+_MOST_REQUESTS = 4096
 
 
 class Route(Record, frozen=True):
@@ -41,7 +45,8 @@ def routes(process: Process) -> tuple[Route, ...]:
     #: (thread, requester) -> a name without a slash that no path was told for yet.
     open_names: dict[tuple[int, int], Request] = {}
     found: list[Route] = []
-    for request in process.requests:
+    copies = process.runtimes
+    for request in process.requests[:_MOST_REQUESTS]:
         who = (request.tid, request.requester)
         if "/" not in request.name:
             found += _not_found(open_names.pop(who, None))
@@ -60,7 +65,7 @@ def routes(process: Process) -> tuple[Route, ...]:
                 found_by=request.rule if asked is not None else "",
                 to=request.to,
                 why=request.why,
-                runtime=_copy(process, request),
+                runtime=_copy(copies, request),
             )
         )
     for request in open_names.values():
@@ -73,12 +78,12 @@ def _not_found(request: Request | None) -> Iterator[Route]:
         yield Route(request.time, request.requester_path, request.name, "", "as asked")
 
 
-def _copy(process: Process, request: Request) -> int:
+def _copy(copies: tuple[Object, ...], request: Request) -> int:
     """The copy that a request was answered with: the one of that path that was loaded then."""
     if request.answer == "unreadable":
         return 0
     path = request.to or request.name
-    there = [each for each in process.runtimes if each.path == path]
+    there = [each for each in copies if each.path == path]
     later = [each for each in there if each.opened >= request.time]
     before = [each for each in there if each.opened < request.time]
     open_still = [each for each in before if each.closed is None or each.closed > request.time]
@@ -88,6 +93,6 @@ def _copy(process: Process, request: Request) -> int:
         return later[0].number
     if request.answer == "same file":
         # By another path, a link: the first copy of the program's own namespace (unify.c).
-        own = [each for each in process.runtimes if not each.namespace]
+        own = [each for each in copies if not each.namespace]
         return own[0].number if own else 0
     return 0

@@ -177,12 +177,12 @@ def _show_process(group: list[Process], console: Console, *, brief: bool) -> Non
     console.print(Text(printable(f"{head}{': ' * bool(command)}{command}"), style="bold",
                        overflow="fold"))  # fmt: skip
     told = routes(process)
-    for each in process.runtimes:
+    for each in process.runtimes[:_MOST]:
         _line(console, _copy_line(process, each), 2)
         mine = [route for route in told if route.runtime == each.number]
         for line in _asked(mine, forked=process.forked):
             _line(console, line, 5, "dim")
-    for line in dict.fromkeys(_route_line(route) for route in told if not route.runtime):
+    for line in [*dict.fromkeys(_route_line(route) for route in told if not route.runtime)][:_MOST]:
         _line(console, line, 2, "dim")
 
 
