@@ -23,6 +23,7 @@ from xdiag.verdict import weigh
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from xdiag.engine.messages import Paths
     from xdiag.model import Cell, Result, Target
 
 
@@ -33,10 +34,12 @@ def run(
     command: str,
     jobs: int = 1,
     known: Sequence[Result] = (),
+    paths: Paths | None = None,
     on_result: Callable[[Result], None] | None = None,
 ) -> Report:
     """Run the cells that are not known yet and report on all of them, in the order planned.
 
+    ``paths`` are the runtime's files, where they are not the target's and a copy of it.
     ``on_result`` is called for each new result.  Ctrl-C ends the run early; the report then holds
     what was finished, and its ``planned`` says how much there should have been.
     """
@@ -44,7 +47,7 @@ def run(
     results = {result.cell.id: result for result in known}
     with (
         contextlib.suppress(KeyboardInterrupt),
-        Engine(target, copies(target), jobs=jobs) as engine,
+        Engine(target, paths or copies(target), jobs=jobs) as engine,
     ):
         for result in engine.run(cell for cell in cells if cell.id not in results):
             results[result.cell.id] = result

@@ -21,6 +21,7 @@ BENCHMARKS = (
     "loader_simulation",
     "doctor_cost",
     "inspect_cost",
+    "audit_cost",
 )
 
 

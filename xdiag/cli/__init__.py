@@ -20,6 +20,8 @@ COMMANDS = {
     "matrix": ("xdiag.cli.matrix", "Run patterns x fixes and print the compatibility matrix."),
     "doctor": ("xdiag.cli.doctor", "Tell whether a program has, or will have, two runtimes."),
     "inspect": ("xdiag.cli.inspect", "Show which runtimes a process has loaded, and who did it."),
+    "run": ("xdiag.cli.run", "Start a program with one runtime, and record what it does."),
+    "fix": ("xdiag.cli.fix", "Try each repair on the failing cells, and name the one to take."),
     "explain": ("xdiag.cli.explain", "Tell what a record says: who owns a refused handle."),
     "patterns": ("xdiag.cli.patterns", "List the patterns, or show one."),
     "fixes": ("xdiag.cli.fixes", "List the fixes, or show one."),

@@ -55,6 +55,18 @@ def show(draw: Callable[[Console], None], path: str | None) -> None:
     write(printed(draw), path)
 
 
+def tell(draw: Callable[[Console], None]) -> None:
+    """Draw on standard error, what is said beside the result: in colour on a terminal."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        draw(Console(stderr=True))
+        return
+    from xdiag.render.terminal import printed
+
+    click.echo(printed(draw), err=True, nl=False)
+
+
 def write(text: str, path: str | None) -> None:
     """Write to standard output, or to a file through a temporary one beside it."""
     if path is None:

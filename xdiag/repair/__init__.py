@@ -1,0 +1,1 @@
+"""Repairs: what makes one runtime out of two, and a handle whole again."""

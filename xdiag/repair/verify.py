@@ -1,0 +1,251 @@
+"""Repairs put to the test: the failing cells, before and after each."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import time
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from xdiag import __version__, session
+from xdiag.consumers import CONSUMERS
+from xdiag.engine.plan import cell_id, plan
+from xdiag.errors import CannotRun, Usage, near_matches
+from xdiag.fixes import FIXES
+from xdiag.model import (
+    FAULTS,
+    SCHEMA_VERSION,
+    Host,
+    NotApplicable,
+    OutcomeKind,
+    Prediction,
+    Record,
+    Result,
+    Target,
+)
+from xdiag.patterns import PATTERNS
+from xdiag.repair.catalogue import REPAIRS
+from xdiag.repair.choose import Choice, auto
+from xdiag.repair.repair import Change
+from xdiag.runtimes.copies import copies
+from xdiag.runtimes.host import host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from xdiag.model import Pattern
+    from xdiag.repair.repair import Repair, Situation
+
+#: As it is, before any repair.
+_AS_IT_IS = "none"
+_CONSUMER = "driver"
+
+
+class Pair(Record, frozen=True):
+    """One story, before and after one repair."""
+
+    pattern: str
+    title: str
+    before: Result
+    after: Result
+
+    @property
+    def failed(self) -> bool:
+        """Whether the story fails without the repair."""
+        return self.before.outcome.kind in FAULTS
+
+    @property
+    def repaired(self) -> bool:
+        """Whether the story fails without and works with the repair."""
+        return self.failed and self.after.outcome.kind is OutcomeKind.OK
+
+
+class Trial(Record, frozen=True):
+    """One repair: what it changes, and what came of it."""
+
+    repair: str
+    title: str
+    cause: str
+    changes: str
+    risks: str
+    change: Change = Change()
+    pairs: tuple[Pair, ...] = ()
+    #: Why it was not tried; empty where it was.
+    skipped: str = ""
+
+    @property
+    def repaired(self) -> int:
+        """How many of the failing stories it repaired."""
+        return sum(pair.repaired for pair in self.pairs)
+
+    @property
+    def failed(self) -> int:
+        """How many stories failed without it."""
+        return sum(pair.failed for pair in self.pairs)
+
+
+class Trials(Record, frozen=True):
+    """All repairs that were tried, on what: what ``xdiag fix --json`` writes."""
+
+    schema_version: int
+    xdiag: str
+    command: str
+    causes: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    #: The repair, or repairs, that would be chosen, and why.
+    chosen: tuple[str, ...] = ()
+    because: str = ""
+    change: Change = Change()
+    #: What the experiment ran on; none where it could not be run, for the reason in ``no_target``.
+    target: Target | None = None
+    second: str = ""
+    no_target: str = ""
+    host: Host | None = None
+    seconds: float = 0.0
+
+
+def stories(cause: str, globs: Sequence[str] = ()) -> list[Pattern]:
+    """The patterns that fail where this is the cause: what a repair has to get right."""
+    return [
+        pattern
+        for pattern in PATTERNS
+        if pattern.predicts.get(cause) is Prediction.FAILS
+        and pattern.devices == 1
+        and (not globs or any(fnmatch.fnmatchcase(pattern.id, glob) for glob in globs))
+    ]
+
+
+def put_to_the_test(
+    situation: Situation,
+    choose_target: Callable[[str | None], Target],
+    *,
+    causes: Sequence[str] = (),
+    names: Sequence[str] = (),
+    globs: Sequence[str] = (),
+    command: str = "",
+) -> Trials | None:
+    """Run the cells that fail by what is wrong here, before and after each repair for it.
+
+    None where nothing is wrong.  ``causes`` are tried whether they are found here or not; ``names``
+    choose among the repairs, ``globs`` among the patterns.  ``choose_target`` gives the target for
+    the runtime to keep, None for the one at hand.  Raises Usage for what is unknown.
+    """
+    began = time.monotonic()
+    wanted = tuple(causes) or situation.causes
+    if not wanted:
+        return None
+    candidates = _candidates(situation, wanted, names, forced=bool(causes))
+    told = [pattern for cause in wanted for pattern in stories(cause, globs)]
+    if not told:
+        known = [pattern.id for cause in wanted for pattern in stories(cause)]
+        hint = near_matches(globs[0], known) or f" (there are {', '.join(known)})"
+        raise Usage(f"no pattern that fails by {' or '.join(wanted)} matches {globs[0]!r}{hint}")
+    choice = auto(situation) if situation.causes else Choice(because="nothing is wrong here")
+    both = [copy.path for copy in situation.copies[:2]] if len(situation.copies) > 1 else ["", ""]
+    target, problem = None, ""
+    try:
+        target = choose_target(both[0] or None)
+    except CannotRun as error:
+        problem = str(error)
+    if target is None:
+        trials = tuple(_untried(repair, change, problem) for repair, change in candidates)
+    else:
+        trials = _tried(candidates, target, both[1] if target.runtime == both[0] else "", told)
+    return Trials(
+        schema_version=SCHEMA_VERSION,
+        xdiag=__version__,
+        command=command,
+        causes=situation.causes,
+        trials=trials,
+        chosen=choice.repairs,
+        because=choice.because,
+        change=choice.change,
+        target=target,
+        second=both[1],
+        no_target=problem,
+        host=host(),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _candidates(
+    situation: Situation, causes: Sequence[str], names: Sequence[str], *, forced: bool
+) -> list[tuple[Repair, Change | NotApplicable]]:
+    """The repairs for these causes, with what each would change here, or why it cannot.
+
+    ``forced`` has them tried whatever is here.
+    """
+    known = {repair.id: repair for repair in REPAIRS if repair.cause in causes}
+    for name in names:
+        if name not in known:
+            hint = near_matches(name, list(known)) or f" (there are {', '.join(known)})"
+            raise Usage(f"no repair {name!r} for {' or '.join(causes)}{hint}")
+    found = []
+    for repair in known.values():
+        if names and repair.id not in names:
+            continue
+        change = repair.change(situation)
+        if forced and isinstance(change, NotApplicable):
+            change = Change()
+        found.append((repair, change))
+    return found
+
+
+def _tried(
+    candidates: Sequence[tuple[Repair, Change | NotApplicable]],
+    target: Target,
+    second: str,
+    told: Sequence[Pattern],
+) -> tuple[Trial, ...]:
+    """Run each repair's cells, and those without it.
+
+    ``second`` is the file of the second runtime; empty for a copy of the target's.
+    """
+    paths = copies(target)
+    if second:
+        paths = replace(paths, copy=second)
+    fixes = {
+        _AS_IT_IS,
+        *(repair.fix for repair, change in candidates if isinstance(change, Change)),
+    }
+    cells = plan(
+        told,
+        [fix for fix in FIXES if fix.id in fixes],
+        [consumer for consumer in CONSUMERS if consumer.id == _CONSUMER],
+        platform=target.platform,
+    )
+    jobs = len(os.sched_getaffinity(0))
+    report = session.run(cells, target, command="", jobs=jobs, paths=paths)
+    results = {result.cell.id: result for result in report.results}
+    return tuple(
+        _untried(repair, change, "")
+        if isinstance(change, NotApplicable)
+        else replace(_untried(repair, change, ""), pairs=tuple(_pairs(repair, told, results)))
+        for repair, change in candidates
+    )
+
+
+def _pairs(
+    repair: Repair, told: Sequence[Pattern], results: Mapping[str, Result]
+) -> Iterator[Pair]:
+    for pattern in told:
+        before = results.get(cell_id(pattern.id, _AS_IT_IS, _CONSUMER))
+        after = results.get(cell_id(pattern.id, repair.fix, _CONSUMER))
+        applies = after is not None and after.outcome.kind is not OutcomeKind.NOT_APPLICABLE
+        if before is not None and after is not None and applies:
+            yield Pair(pattern.id, pattern.title, before, after)
+
+
+def _untried(repair: Repair, change: Change | NotApplicable, why: str) -> Trial:
+    """A trial without its cells: what the repair would change, or why it was not tried."""
+    return Trial(
+        repair.id,
+        repair.title,
+        repair.cause,
+        repair.changes,
+        repair.risks,
+        change if isinstance(change, Change) else Change(),
+        skipped=change.reason if isinstance(change, NotApplicable) else why,
+    )
