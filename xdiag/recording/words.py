@@ -22,9 +22,11 @@ def moment(seconds: float) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """``1 call``, ``2 calls``, ``2 processes``."""
+    """``1 call``, ``2 calls``, ``2 processes``, ``2 copies``."""
     if number == 1:
         return f"1 {noun}"
+    if noun.endswith("py"):
+        return f"{number} {noun[:-1]}ies"
     return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
 
 

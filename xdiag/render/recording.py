@@ -233,14 +233,23 @@ def _numbers(facts: Facts) -> Iterator[str]:
             f"{count(facts.calls_seen, 'call')} seen, {facts.calls_kept} kept"
             f"{failed if facts.failures_seen else ''}"
         )
-    for number, what in (
-        (lost.threads, "threads had no place in the record: none of their calls is kept"),
-        (lost.runtimes, "copies of the runtime were not recorded: more at a time than can be"),
-        (lost.events, "loads or requests are missing: there was no room, or they are damaged"),
-        (lost.torn, "calls were being written when their process died, or are damaged"),
-    ):
-        if number:
-            yield f"{number} {what}"
+    if lost.threads:
+        yield (
+            f"{words.plural(lost.threads, 'thread')} had no place in the record: none of those"
+            " calls is kept"
+        )
+    if lost.runtimes:
+        yield (
+            f"the calls of {words.plural(lost.runtimes, 'copy')} of the runtime were not recorded:"
+            " more at a time than can be"
+        )
+    if lost.events:
+        yield f"{words.plural(lost.events, 'load')} or requests are missing from the record"
+    if lost.torn:
+        yield (
+            f"{words.plural(lost.torn, 'call')} not whole: being written when the process died, or"
+            " damaged since"
+        )
 
 
 def _cut(text: str) -> str:
