@@ -63,9 +63,7 @@ def auto(situation: Situation) -> Choice:
     copies = len(situation.copies)
     if copies > 1:
         because = choosing.against_two_runtimes()
-    elif not situation.foreseeable:
-        because = choosing.against_the_unforeseen()
-    elif copies == 1:
+    elif copies == 1 and situation.foreseeable:
         because = "one runtime is foretold: there is nothing to unify"
     else:
         because = choosing.against_the_unforeseen()
@@ -136,11 +134,14 @@ class _Choosing:
     def against_the_unforeseen(self) -> str:
         repair = next(each for each in REPAIRS if each.id == _UNFORESEEN)
         change = repair.change(self.situation)
+        why = "no HIP runtime is foretold, which is not to say that none will be opened"
+        if not self.situation.foreseeable:
+            why = "what the program will open cannot be foretold"
         if isinstance(change, NotApplicable):
             self.leave(repair, change.reason)
-            return "what the program will open cannot be foretold, and its loader cannot be asked"
+            return f"{why}, and its loader cannot be asked"
         self.take(repair, change, "acts only if a second runtime is asked for")
-        return "what the program will open cannot be foretold"
+        return why
 
     def against_truncated_handles(self) -> str:
         for repair in _for("truncated-handle"):
