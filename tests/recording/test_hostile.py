@@ -28,7 +28,7 @@ from xdiag.render.recording import document, show_report, show_story
 A, B = "/a/libamdhip64.so.6", "/b/libamdhip64.so.6"
 STREAM = 0x7F12_8765_4320
 _FUZZ = settings(
-    max_examples=200, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=120, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

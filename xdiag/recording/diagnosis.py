@@ -92,6 +92,8 @@ class _Group:
     handles: set[int] = field(default_factory=set)
     processes: set[int] = field(default_factory=set)
     names: Counter[int] = field(default_factory=Counter)
+    #: Processes of which the last thing known is one of these calls.
+    died: list[int] = field(default_factory=list)
     first: tuple[int, Provenance, Call] | None = None
     first_failed: tuple[int, Provenance, Call] | None = None
 
@@ -142,6 +144,11 @@ class _Group:
             f" {words.plural(len(self.handles), 'such handle')}: {', '.join(ends)}"
             f" ({', '.join(names)}{more})"
         )
+        for index in self.died[:_MOST_NAMES]:
+            yield (
+                f"{words.process_named(survey.facts.processes[index])} died in it, or was running"
+                " still"
+            )
         if self.cause == "two-runtimes" and self.calls > self.failed + self.unfinished:
             yield (
                 "success says nothing here: HIP 7 takes another copy's stream without a check, and"
@@ -246,7 +253,9 @@ class _Survey:
         group = self._group(cause, row, origin)
         group.calls += 1
         group.failed += failed
-        group.unfinished += not row[1]
+        if not row[1]:
+            group.unfinished += 1
+            self._note_death(group, row)
         group.names[row[6]] += 1
         group.processes.add(self.handles.table_of[row[10]].index)
         if len(group.handles) < _MOST_HANDLES:
@@ -256,6 +265,13 @@ class _Survey:
             group.first = group.first or told
             if failed:
                 group.first_failed = told
+
+    def _note_death(self, group: _Group, row: Row) -> None:
+        source = self.recording.sources[row[10]]
+        last = self.last_in_flight.get(source.process)
+        if last is not None and (last.tid, last.position) == (source.tid, row[9]):
+            group.died.append(source.process)
+            del self.last_in_flight[source.process]
 
     def _group(self, cause: str, row: Row, origin: Origin) -> _Group:
         life = origin.life
