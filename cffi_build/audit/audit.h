@@ -65,6 +65,8 @@ int file_open(const char *path);
 void file_close(int fd);
 bool file_read(int fd, void *to, size_t size, uint64_t offset);
 bool elf_map(const char *path, elf_file *file);
+/* The same of bytes in memory, which have to stay. */
+bool elf_read(const void *bytes, size_t size, elf_file *file);
 void elf_unmap(elf_file *file);
 bool elf_defines_version(const elf_file *file, const char *version);
 /* The first version that `user` needs of the family, whatever name it was linked against, and that

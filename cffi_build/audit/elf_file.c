@@ -52,12 +52,14 @@ static uint64_t offset_of(const elf_file *file, const ElfW(Ehdr) *header, uint64
     return NOWHERE;
 }
 
-/* A string of the dynamic string table, "" for what is not one. */
+/* A string of the dynamic string table, "" for what is not one, or longer than names are. */
 static const char *text(const elf_file *file, uint64_t place)
 {
-    if (place >= file->strings_size || !memchr(file->strings + place, 0, file->strings_size - place))
+    if (place >= file->strings_size)
         return "";
-    return file->strings + place;
+    uint64_t left = file->strings_size - place;
+    const char *string = file->strings + place;
+    return memchr(string, 0, left < NAME_SIZE ? left : NAME_SIZE) ? string : "";
 }
 
 static const elf_file nothing = {.soname = "", .verdef = NOWHERE, .verneed = NOWHERE};
@@ -88,6 +90,26 @@ static void read_dynamic(elf_file *file, const ElfW(Ehdr) *header, const ElfW(Ph
     file->verneed = verneed ? offset_of(file, header, verneed) : NOWHERE;
 }
 
+bool elf_read(const void *bytes, size_t size, elf_file *file)
+{
+    const ElfW(Ehdr) *header = bytes;
+    *file = nothing;
+    if (size < sizeof *header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
+        header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_phnum > MOST_SEGMENTS)
+        return false;
+    file->bytes = bytes;
+    file->size = size;
+    file->machine = header->e_machine;
+    for (unsigned i = 0; i < header->e_phnum; i++) {
+        const ElfW(Phdr) *s = AT(file, header->e_phoff + i * sizeof *s, ElfW(Phdr));
+        if (s && s->p_type == PT_DYNAMIC) {
+            read_dynamic(file, header, s);
+            break;
+        }
+    }
+    return true;
+}
+
 bool elf_map(const char *path, elf_file *file)
 {
     *file = nothing;
@@ -96,29 +118,17 @@ bool elf_map(const char *path, elf_file *file)
         return false;
     struct stat st;
     void *bytes = MAP_FAILED;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size >= sizeof(ElfW(Ehdr)))
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0)
         bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     file_close(fd);
     if (bytes == MAP_FAILED)
         return false;
-    const ElfW(Ehdr) *header = bytes;
-    file->bytes = bytes;
-    file->size = (size_t)st.st_size;
-    file->device = st.st_dev;
-    file->inode = st.st_ino;
-    file->machine = header->e_machine;
-    if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_ident[EI_CLASS] != ELFCLASS64 ||
-        header->e_phnum > MOST_SEGMENTS) {
-        elf_unmap(file);
+    if (!elf_read(bytes, (size_t)st.st_size, file)) {
+        munmap(bytes, (size_t)st.st_size);
         return false;
     }
-    for (unsigned i = 0; i < header->e_phnum; i++) {
-        const ElfW(Phdr) *s = AT(file, header->e_phoff + i * sizeof *s, ElfW(Phdr));
-        if (s && s->p_type == PT_DYNAMIC) {
-            read_dynamic(file, header, s);
-            break;
-        }
-    }
+    file->device = st.st_dev;
+    file->inode = st.st_ino;
     return true;
 }
 

@@ -61,7 +61,7 @@ typedef union {
 
 static record_block *free_block(owner me)
 {
-    if (*(volatile uint32_t *)&record->blocks_used < record->block_count) {
+    if (atomic_load((_Atomic uint32_t *)&record->blocks_used) < record->block_count) {
         uint32_t index = atomic_fetch_add((_Atomic uint32_t *)&record->blocks_used, 1);
         if (index < record->block_count) {
             record_block *b = block_at(index);
@@ -80,6 +80,7 @@ static record_block *free_block(owner me)
             continue;
         if (!atomic_compare_exchange_strong((_Atomic uint64_t *)&b->pid, &was.word, me.word))
             continue;
+        /* (The kernel has said that its thread is gone: nobody writes to it any more.) */
         atomic_fetch_add((_Atomic uint64_t *)&record->calls_overwritten,
                          b->life_count + b->recent_count);
         return b;

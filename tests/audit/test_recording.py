@@ -79,12 +79,12 @@ def _environment(runtime: Path | None, **extra: str) -> dict[str, str]:
 
 
 def _run(
-    folder: Path, command: list[Any], runtime: Path | None = None, *, sizes: dict[str, int] = {},
+    folder: Path, command: list[Any], runtime: Path | None = None, *, sizes: dict[str, int] | None = None,
     read_calls: bool = True, **extra: str,
 ) -> Recorded:  # fmt: skip
     """Run a command under the audit library, and read what it has recorded."""
     path = folder / "record"
-    create.create(path, command=["test"], **sizes).close()
+    create.create(path, command=["test"], **(sizes or {})).close()
     audited = {"LD_AUDIT": audit_library.path(), "XDIAG_RECORD": str(path)}
     done = subprocess.run(
         list(map(str, command)), env=_environment(runtime, **audited, **extra), cwd=folder,
