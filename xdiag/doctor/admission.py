@@ -44,7 +44,7 @@ def admit(
         patient.program, patient.interpreter = start.program, start.interpreter
         patient.environ = start.environ
         patient.script, patient.module, patient.site = start.script, start.module, start.site
-        patient.launcher = start.launcher
+        patient.reads_environment, patient.launcher = start.reads_environment, start.launcher
     elif python is not None:
         patient.interpreter = interpreter.named(python, tree, environ)
     else:

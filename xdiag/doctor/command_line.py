@@ -51,6 +51,8 @@ class Start:
     module: str = ""
     #: False for Python's -S: site.py, and so site-packages, is left out.
     site: bool = True
+    #: False for -I and -E: variables called PYTHON... are not read.
+    reads_environment: bool = True
     #: Whether it starts other programs that are not foretold.
     launcher: bool = False
 
@@ -177,6 +179,7 @@ class _Following:
 
     def _flag(self, flag: str, start: Start) -> None:
         if flag in "IE":
+            start.reads_environment = False
             for name in [each for each in self.environ if each.startswith("PYTHON")]:
                 del self.environ[name]
         if flag in "Is":

@@ -61,6 +61,8 @@ class Patient:
     module: str = ""
     #: False for Python's -S: packages are left out.
     site: bool = True
+    #: False for Python's -I and -E: variables called PYTHON... are not read.
+    reads_environment: bool = True
     #: Whether the program starts others, which are not foretold.
     launcher: bool = False
     #: Whether a check's own bug is raised instead of told.
