@@ -154,6 +154,17 @@ def test_an_event_of_another_copy(scene: Scene) -> None:
     assert found.sentence.startswith(f"event {EVENT:#x} was made by A")
 
 
+def test_a_stream_that_is_well_and_an_event_that_is_not(scene: Scene) -> None:
+    thread, a = scene.thread, scene.a
+    thread.make(a, STREAM, 10)
+    thread.call("EventCreate", a, 11, event=EVENT)
+    thread.call("EventDestroy", a, 12, event=EVENT)
+    thread.call("EventRecord", a, 20, event=EVENT, stream=STREAM, result=709)
+    thread.call("StreamWaitEvent", a, 21, event=EVENT, stream=OTHER, result=400)
+    found = _only(scene.written)
+    assert (found.cause, found.calls) == ("destroyed-event", 2)
+
+
 def test_versions_that_cannot_stand_in_for_each_other(scene: Scene) -> None:
     b = scene.process.runtime("/old/libamdhip64.so.5")
     scene.thread.make(scene.a, STREAM, 10)

@@ -34,6 +34,8 @@ _REMEDIES = {
     " another one",
     "legacy-stream": "pass NULL: hipStreamLegacy (1) is known from HIP 6.3 on",
 }
+#: A refusal of which the record does not say why.
+_NOT_KNOWN = ("unknown-handle", "unexplained")
 #: Root causes that are told one by one; the rest is one more.
 _MOST_GROUPS = 64
 #: Handles counted of one cause, and calls named.
@@ -110,7 +112,7 @@ class _Group:
         return Diagnosis(
             cause=self.cause,
             sentence=provenance.sentence,
-            certain=provenance.certain and self.cause not in ("unknown-handle", "unexplained"),
+            certain=provenance.certain and self.cause not in _NOT_KNOWN,
             calls=self.calls,
             failed=self.failed,
             succeeded=self.calls - self.failed - self.unfinished,
@@ -206,34 +208,42 @@ class _Survey:
 
     def _look_closer(self, row: Row, does: int) -> None:
         failed = self.handles.failed(row)
+        not_known = None
         for flag, kind in _TAKEN:
             if does & flag:
                 origin = self.handles.origin(row, kind)
                 cause = self._cause(row, origin, failed)
-                if cause:
+                if cause and cause not in _NOT_KNOWN:
                     self._add(cause, row, origin, failed)
                     return
-        if failed:
+                # Its stream may be well, and its event tell why.
+                if cause and not_known is None:
+                    not_known = (cause, origin)
+        if not_known is not None:
+            self._add(not_known[0], row, not_known[1], failed)
+        elif failed:
             self._other_error(row)
 
     def _cause(self, row: Row, origin: Origin, failed: bool) -> str:
         """Why a call is a fault; empty where it is none."""
         refused = failed and self.handles.refused(row)
         life = origin.life
+        # A call that did not fail is a fault only where nothing is missing that could explain it:
+        # the address may have been made again, by a call that is lost.
+        proved = failed or origin.complete
         match origin.state:
             case "foreign":
-                return "two-runtimes"
+                return "two-runtimes" if proved else ""
             case "unloaded":
-                return "unloaded-runtime"
+                return "unloaded-runtime" if proved else ""
+            case "inherited":
+                return "fork" if proved else ""
             case "truncated":
                 return "truncated-handle"
-            case "inherited":
-                return "fork"
             case "destroyed":
-                # A success may mean that the address was made again, by a call that is lost; and
-                # one that began before the destruction was over is a race that was won.
+                # One that began before the destruction was over is a race that was won.
                 raced = life is not None and row[0] < life.ended_at
-                if failed or (origin.certain and not raced):
+                if failed or (origin.complete and not raced):
                     return "destroyed-stream" if origin.kind == "stream" else "destroyed-event"
             case "reset":
                 if failed or (origin.certain and life is not None and row[1]):

@@ -154,7 +154,9 @@ class Origin(NamedTuple):
     process: int = 0
     #: The call that reset its device.
     reset_by: Row | None = None
-    #: Whether the record has everything that this rests on.
+    #: Whether the record has all calls that could say otherwise.
+    complete: bool = True
+    #: Whether there is no other reading either.
     certain: bool = True
 
 
@@ -389,24 +391,31 @@ class Handles:
         life = self.find(table, kind, value)
         if life is None:
             return self._stranger(table, kind, value)
-        whole_story = table.lost_until(kind) <= max(life.made_at, life.ended_at)
+        complete = table.lost_until(kind) <= max(life.made_at, life.ended_at)
         if life.runtime != runtime:
             closed = self._closed.get((table.index, life.runtime))
             gone = closed is not None and closed < self.recording.clock.seconds(begun)
             # An own one of that address, ended since, may be what the caller means.
             mine = life.before is not None and any(e.runtime == runtime for e in earlier(life))
             state: State = "unloaded" if gone else "foreign"
-            return Origin(state, kind, value, life, certain=whole_story and not mine)
+            # Of one that has ended, an own one before it would do as well, if calls are lost.
+            may_be_mine = mine or (bool(life.end) and table.lost_until(kind) > 0)
+            certain = complete and not may_be_mine
+            return Origin(state, kind, value, life, complete=complete, certain=certain)
         if life.end:
-            return Origin(life.end, kind, value, life, reset_by=life.ended_by, certain=whole_story)
+            return Origin(
+                life.end, kind, value, life, reset_by=life.ended_by, complete=complete,
+                certain=complete,
+            )  # fmt: skip
         if kind == "stream":
             reset, certain = _reset_of(table, life)
             if reset is not None:
-                certain = certain and whole_story
-                return Origin("reset", kind, value, life, reset_by=reset, certain=certain)
-        if life.inherited:
-            return Origin("inherited", kind, value, life)
-        return Origin("own", kind, value, life, certain=whole_story)
+                certain = certain and complete
+                return Origin(
+                    "reset", kind, value, life, reset_by=reset, complete=complete, certain=certain
+                )
+        state = "inherited" if life.inherited else "own"
+        return Origin(state, kind, value, life, complete=complete, certain=complete)
 
     def _stranger(self, table: Table, kind: Kind, value: int) -> Origin:
         """A value that this process has not made."""
