@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from doctor.scenes import CURRENT_BINDING
+from doctor.scenes import CURRENT_BINDING, OLD_BINDING
 from runtimes.conftest import compile_library
 
 from xdiag.discover.root import Root
@@ -88,6 +88,19 @@ sys.exit(codes[0] != 0)
 """
 
 
+#: The same through XSched's binding of before June 2026.  A thread makes the stream, so that its
+#: handle needs more than 32 bits even in a program whose heap is low.
+OLD_CASE = (
+    CASE.replace("xsched.hip import XSchedHip", "xsched_hip import XSchedHIP")
+    .replace("XSchedHip.HipQueueCreate", "XSchedHIP.HIPQueueCreate")
+    .replace(
+        "assert hip.hipStreamCreateWithFlags(ctypes.byref(stream), 1) == 0",
+        "make = lambda: hip.hipStreamCreateWithFlags(ctypes.byref(stream), 1)"
+        "\nmaker = threading.Thread(target=make)\nmaker.start()\nmaker.join()",
+    )
+)
+
+
 class Scene:
     """A site directory for this interpreter, with everything that the program imports."""
 
@@ -122,6 +135,13 @@ class Scene:
     def opener(self, name: str) -> None:
         """A package that opens the runtime by this name."""
         self._write("opener.py", f'import ctypes\nctypes.CDLL("{name}")\n')
+
+    def old_case(self) -> Path:
+        """The case's program with the old binding, which opens the shim."""
+        shutil.copy(self.site / "xsched/lib/libhalhip.so", self.site / "xsched/lib/libshimhip.so")
+        self._write("xsched_hip.py", OLD_BINDING)
+        self._write("old_case.py", OLD_CASE.format(bundled=str(self.bundled)))
+        return self.site / "old_case.py"
 
     def case(self) -> Path:
         """The case's program, as a script."""

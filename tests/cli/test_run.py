@@ -41,11 +41,13 @@ def scene(
     return made
 
 
-def run(scene: Scene, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    scene: Scene, *arguments: str, program: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """``xdiag run ARGUMENTS -- python case.py``."""
     command = [sys.executable, "-m", "xdiag", "run", *arguments, "--", sys.executable]
     return subprocess.run(
-        [*command, str(scene.case())], env=scene.environ, capture_output=True, text=True,
+        [*command, str(program or scene.case())], env=scene.environ, capture_output=True, text=True,
         timeout=100, check=False,
     )  # fmt: skip
 
@@ -98,6 +100,18 @@ def test_nothing_is_left_behind(scene: Scene, home: dict[str, str], tmp_path: Pa
 def test_quiet_says_nothing_where_nothing_was_wrong(scene: Scene) -> None:
     done = run(scene, "--quiet", "--repair", "unify")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_old_binding_cuts_the_handle_and_is_repaired(scene: Scene) -> None:
+    scene.environ["XSCHED_HIP_LIB"] = str(scene.bundled)
+    program = scene.old_case()
+    refused = run(scene, "--repair", "none", program=program)
+    assert (refused.returncode, refused.stdout) == (1, "HipQueueCreate 709\n"), refused.stderr
+    assert "truncated-handle" in refused.stderr
+    done = run(scene, program=program)
+    assert (done.returncode, done.stdout) == (0, "HipQueueCreate 0\n"), done.stderr
+    assert "xdiag: repair: full-width-handle" in done.stderr
+    assert "argument types set for xsched_hip: HipQueueCreate" in done.stderr
 
 
 def test_fix_shows_each_repair_before_and_after(scene: Scene) -> None:

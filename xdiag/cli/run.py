@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 import click
@@ -79,7 +80,8 @@ def command(
         if record is not None:
             environ = record.environment(environ, situation.reach)
         look = record.at_first_refusal(_say_refused) if record is not None else None
-        ending = supervise(command_line, environ, tick=look)
+        with _hook_told(choice) as told:
+            ending = supervise(command_line, {**environ, **told}, tick=look)
         if record is not None:
             _report(record, ending, quiet=quiet)
     return end_like(ending)
@@ -161,6 +163,22 @@ def _recorded(
         return
     with record:
         yield record
+
+
+@contextlib.contextmanager
+def _hook_told(choice: Choice) -> Iterator[dict[str, str]]:
+    """Variables by which the import hook, where it is used, tells what it did; says it then."""
+    from xdiag.launch.trust import private_folder
+    from xdiag.repair import full_width_handle
+
+    if full_width_handle.REPAIR not in choice.repairs:
+        yield {}
+        return
+    with tempfile.NamedTemporaryFile("r", dir=private_folder(), prefix="hook-") as log:
+        yield {full_width_handle.LOG: log.name}
+        lines = log.read().splitlines()
+    for line in lines or ["no binding was imported whose argument types had to be set"]:
+        _say(line)
 
 
 def _say_refused() -> None:

@@ -78,6 +78,11 @@ def _unify(situation: Situation) -> Change | NotApplicable:
 def _full_width_handle(situation: Situation) -> Change | NotApplicable:
     if situation.old_binding is None:
         return NotApplicable(reason="no binding that cuts handles is imported here")
+    if situation.old_binding.argtypes_line:
+        return NotApplicable(
+            reason=f"{situation.old_binding.path} declares a type itself, which is too narrow:"
+            " xdiag fix --patch argtypes changes it"
+        )
     obstacles = full_width_handle.obstacles(situation.patient)
     if obstacles:
         return NotApplicable(reason="; ".join(obstacles))
@@ -141,7 +146,7 @@ REPAIRS: tuple[Repair, ...] = (
         change=_unify,
     ),
     Repair(
-        id="full-width-handle",
+        id=full_width_handle.REPAIR,
         title="declare the argument types of XSched's old binding",
         cause="truncated-handle",
         needs="Python, with the module xsched_hip as it was before June 2026",

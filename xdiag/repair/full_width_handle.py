@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from xdiag.doctor.interpreter import Interpreter
 
 _HOOK = Path(__file__).resolve().parent / "hook"
+#: The repair that the hook is, by its id in the catalogue.
+REPAIR = "full-width-handle"
 #: The file, with mode 0600, that the hook adds a line to for each binding that it has seen to.
 LOG = "XDIAG_HOOK_LOG"
 
