@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> int:
         name, _, value = arguments.pop(0).partition("=")
         options[name] = value
     if "orphan" in options:
-        native.die_with_parent = _be_orphaned
+        supervisor = os.getpid()
+        native.die_with_parent = lambda: _be_orphaned(supervisor)
     other = os.posix_spawnp("sh", ["sh", "-c", "exit 9"], os.environ) if "other" in options else 0
     done = []
 
@@ -51,9 +52,9 @@ def main(arguments: list[str]) -> int:
     return end_like(ending)
 
 
-def _be_orphaned() -> None:
-    supervisor = os.getppid()
-    os.kill(supervisor, signal.SIGKILL)
+def _be_orphaned(supervisor: int) -> None:
+    if os.getppid() == supervisor:
+        os.kill(supervisor, signal.SIGKILL)
     while os.getppid() == supervisor:
         time.sleep(0.01)
 
