@@ -1,4 +1,5 @@
-/* The loaded objects, as the loader tells of them. */
+/* The loaded objects, as the loader tells of them: under its own lock (dl_load_lock), on whoever's
+ * stack, so that large buffers are static. */
 #include "audit.h"
 
 #include <elf.h>
@@ -93,7 +94,8 @@ static void read_notes(const beginning *b, const ElfW(Phdr) *notes, char *build_
  * where an object begins that was not linked for address 0.) */
 static void read_file(const char *path, uint64_t *size, char *build_id, size_t build_id_size)
 {
-    beginning b = {.fd = file_open(path)};
+    static beginning b;
+    b.fd = file_open(path);
     if (b.fd < 0)
         return;
     long got = syscall(SYS_pread64, b.fd, b.page, sizeof b.page, 0);
@@ -117,7 +119,7 @@ static void read_file(const char *path, uint64_t *size, char *build_id, size_t b
 /* What the loader calls it; a relative name made absolute, since the program may go elsewhere. */
 static void path_of(const struct link_map *map, char *path, size_t size)
 {
-    char real[PATH_MAX];
+    static char real[PATH_MAX];
     path[0] = 0;
     if (map->l_name && map->l_name[0]) {
         const char *name = opened_as(map->l_name);
@@ -184,7 +186,7 @@ object *object_opened(struct link_map *map, Lmid_t list, bool record_calls)
     bool is_runtime = is_of_family(soname[0] ? soname : map->l_name ? map->l_name : "");
     if (!is_runtime && !record)
         return o;
-    char path[PATH_SIZE];
+    static char path[PATH_SIZE];
     struct stat st;
     path_of(map, path, sizeof path);
     if (stat(path, &st) != 0)

@@ -5,6 +5,8 @@
  * it tries.  A path that leads to another file of the family is answered with the path of the copy
  * that is loaded; the loader then finds by device and inode that it has it already (dl-load.c,
  * _dl_map_object_from_fd).
+ *
+ * It asks under its own lock (dl_load_lock), on whoever's stack: large buffers are static.
  */
 #include "audit.h"
 
@@ -24,7 +26,7 @@ static bool concerns(const char *name)
         return true;
     if (!strchr(name, '/'))
         return false;
-    char here[PATH_SIZE], target[PATH_SIZE];
+    static char here[PATH_SIZE], target[PATH_SIZE];
     for (int i = 0; i < MOST_LINKS; i++) {
         ssize_t got = readlink(i ? here : name, target, sizeof target - 1);
         if (got <= 0)
@@ -71,8 +73,7 @@ static const char *file_of(const object *requester)
 }
 
 /* What the last request was answered with, and how it was told of.  The answer has to outlive the
- * call: the loader opens it afterwards.  It asks under its own lock (dl_load_lock), so one is
- * enough. */
+ * call: the loader opens it afterwards. */
 static char asked_path[PATH_SIZE], answer_path[PATH_SIZE];
 static record_request *redirect_told;
 
@@ -165,7 +166,8 @@ const char *unify(const char *name, const object *requester, unsigned rule,
     }
     elf_file file;
     kept k;
-    char why[PATH_SIZE + NAME_SIZE] = "", whole[PATH_SIZE];
+    static char why[PATH_SIZE + NAME_SIZE], whole[PATH_SIZE];
+    why[0] = 0;
     asked_path[0] = 0;
     redirect_told = NULL;
     const char *path = expanded(name, requester, whole, sizeof whole);

@@ -206,6 +206,14 @@ def test_unify_alone_leaves_no_trace(fake_scene: Scene) -> None:
     assert all(name in rest for name in variables)
 
 
+@pytest.mark.parametrize("order", ["", "chdir"])
+def test_a_copy_that_was_loaded_by_a_relative_path(fake_scene: Scene, order: str) -> None:
+    framework = fake_scene.by_path.relative_to(fake_scene.folder)
+    name = fake_scene.second
+    assert fake_scene.route("path", name, order, unify=False, framework=framework) == SPLIT
+    assert fake_scene.route("path", name, order, unify=True, framework=framework) == ONE
+
+
 # ---- what is not redirected ------------------------------------------------------------------
 
 
