@@ -155,6 +155,9 @@ def _remedies(patient: Patient, copies: dict[tuple[int, int], list[Opening]]) ->
         remedies.append(f"{text}   (foretold again with it: {now} HIP runtime{'s' * (now != 1)})")
     if not remedies:
         remedies.append(f"make {' and '.join(sorted(parties))} open {keep}")
+    if patient.root.is_this_machine:
+        remedies.append("or start it with xdiag run -- COMMAND, which makes one runtime of them")
+        remedies.append("every repair tried before and after: xdiag fix -- COMMAND")
     remedies.append("to see what comes of it: xdiag probe --pattern second-runtime")
     return tuple(remedies)
 
