@@ -2,6 +2,7 @@
 
 ``tell=FILE`` writes the ending as JSON; ``ticks=FILE`` a line for each tick; ``fail=N`` has tick N
 raise; ``other=FILE`` starts a child of another kind before, and writes its exit status after;
+``late=1`` has the tick after the end send this process a SIGTERM;
 ``orphan=1`` has the child find its parent dead before it can ask to die with it.
 """
 
@@ -34,10 +35,13 @@ def main(arguments: list[str]) -> int:
         done.append(time.monotonic())
         if len(done) == int(options.get("fail", 0)):
             raise ValueError("a tick that fails")
+        if "late" in options:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    wanted = "ticks" in options or "fail" in options
+    wanted = tick if {"ticks", "fail", "late"} & set(options) else None
+    interval = 1000 if "late" in options else 0.1
     try:
-        ending = supervise(arguments, environment(), tick=tick if wanted else None)
+        ending = supervise(arguments, environment(), tick=wanted, interval=interval)
     except XdiagError as error:
         print(f"xdiag: {error}", file=sys.stderr)
         return error.exit_code

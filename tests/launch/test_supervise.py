@@ -161,12 +161,18 @@ def test_the_signal_that_killed_it_kills_us(tmp_path: Path, number: int) -> None
         )  # fmt: skip
         assert done.returncode == -number
         assert done.stderr == ""
+        # What is left is the command's, not ours.
+        assert all(b"supervised.py" not in each.read_bytes() for each in folder.iterdir())
         return len(list(folder.iterdir()))
 
     told = tmp_path / "ending"
     assert cores([*SUPERVISED, f"tell={told}"], "supervised") == cores(DIRECT, "direct")
     ending = msgspec.json.decode(told.read_bytes(), type=Ending)
     assert (ending.status, ending.signal) == (None, number)
+
+
+def test_a_signal_that_comes_too_late_changes_nothing() -> None:
+    assert run(SUPERVISED, "late=1", "sh", "-c", "exit 3").returncode == 3
 
 
 def test_a_shell_sees_128_and_the_signal() -> None:
@@ -392,7 +398,8 @@ def test_timeout_ends_it(way: list[str]) -> None:
 @pytest.fixture
 def sleeper() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A supervisor and what it supervises, which sleeps."""
-    process = subprocess.Popen([*SUPERVISED, "sleep", "60"], start_new_session=True)
+    # A group of its own in our session: only there have SIGTSTP and its like an effect.
+    process = subprocess.Popen([*SUPERVISED, "sleep", "60"], preexec_fn=os.setpgrp)
     until(lambda: {"sleep", "signal-witness"} <= set(children(process.pid)))
     yield process, children(process.pid)["sleep"]
     with suppress(ProcessLookupError):
@@ -408,6 +415,10 @@ def sleeper() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         ("command", signal.SIGSTOP, "group"),
         ("group", signal.SIGSTOP, "group"),
         ("group", signal.SIGSTOP, "supervisor"),
+        ("supervisor", signal.SIGTSTP, "supervisor"),
+        ("group", signal.SIGTSTP, "group"),
+        ("command", signal.SIGTTIN, "command"),
+        ("command", signal.SIGTTOU, "group"),
     ],
 )
 def test_we_stop_with_it_and_go_on_with_it(
