@@ -184,7 +184,7 @@ const char *unify(const char *name, const object *requester, unsigned rule,
     }
     if (find_kept(&k, settings)) {
         if (file.device == k.device && file.inode == k.inode)
-            answer = ANSWER_SAME_FILE;
+            answer = k.loaded ? ANSWER_SAME_FILE : ANSWER_AS_ASKED;
         else if (!settings->family)
             answer = ANSWER_AS_ASKED;
         else if (requester->list != LM_ID_BASE)
