@@ -12,7 +12,7 @@ from xdiag.patterns import PATTERNS
 from xdiag.render.labels import NO_RESULT, Label, label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from xdiag.model import Report, Result
 
@@ -66,9 +66,14 @@ class Matrix:
 
 def matrices(report: Report) -> list[Matrix]:
     """One matrix per consumer, in the catalogues' order, whatever order the cells ended in."""
+    return arranged(report.results)
+
+
+def arranged(all_results: Sequence[Result]) -> list[Matrix]:
+    """Results as ``matrices`` arranges those of a report."""
     made = []
-    for consumer in _in_order((r.cell.consumer for r in report.results), _CONSUMER_TITLES):
-        results = [r for r in report.results if r.cell.consumer == consumer]
+    for consumer in _in_order((r.cell.consumer for r in all_results), _CONSUMER_TITLES):
+        results = [r for r in all_results if r.cell.consumer == consumer]
         made.append(
             Matrix(
                 consumer=consumer,

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xdiag.render import header, verdicts
-from xdiag.render.labels import legend
+from xdiag.render.labels import Label, legend
 from xdiag.render.matrix import Matrix, consumer_title, fix_title, matrices, not_run
 from xdiag.render.styles import TERMINAL
 from xdiag.render.terminal import printed, show_pairs
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from xdiag.model import Report
+    from xdiag.model import Report, Result
 
 #: Cells shown per verdict; the other formats show them all.
 _DECIDING_SHOWN = 4
@@ -39,6 +39,24 @@ def show(report: Report, console: Console) -> None:
     for line in header.summary(report):
         console.print(Text(printable(line), style="dim", overflow="fold"))
     made = matrices(report)
+    entries = legend(report.results, report.target, complete=all(m.complete() for m in made))
+    show_matrices(made, entries, console, reasons=not_run(report))
+    _show_verdicts(report, console)
+    if interrupted := header.interruption(report):
+        console.print(Text(f"\n{interrupted}", style="bold yellow"))
+
+
+def show_matrices(
+    made: Sequence[Matrix],
+    entries: Sequence[tuple[Label, str]],
+    console: Console,
+    *,
+    reasons: Sequence[tuple[str, Sequence[Result]]] = (),
+) -> None:
+    """Print matrices, fitted to the console's width, and the legend of their labels.
+
+    ``reasons`` are those for which cells were not run, each with the cells.
+    """
     numbers = {
         fix: str(place)
         for place, fix in enumerate(dict.fromkeys(fix for m in made for fix in m.fixes), 1)
@@ -51,14 +69,11 @@ def show(report: Report, console: Console) -> None:
         for band in layout.bands:
             console.print()
             console.print(_table(matrix, band, layout.heads))
-    _show_legend(report, console, complete=all(matrix.complete() for matrix in made))
+    _show_legend(entries, reasons, console)
     if any(layout.heads is numbers for layout in layouts):
         console.print()
         pairs = [(f"{place} {fix}", fix_title(fix)) for fix, place in numbers.items()]
         show_pairs(console, pairs, style="")
-    _show_verdicts(report, console)
-    if interrupted := header.interruption(report):
-        console.print(Text(f"\n{interrupted}", style="bold yellow"))
 
 
 # ---- the matrix ----
@@ -120,8 +135,11 @@ def _table(matrix: Matrix, fixes: Sequence[str], heads: dict[str, str]) -> Table
     return table
 
 
-def _show_legend(report: Report, console: Console, *, complete: bool) -> None:
-    entries = legend(report.results, report.target, complete=complete)
+def _show_legend(
+    entries: Sequence[tuple[Label, str]],
+    reasons: Sequence[tuple[str, Sequence[Result]]],
+    console: Console,
+) -> None:
     if not entries:
         return
     console.print()
@@ -131,7 +149,7 @@ def _show_legend(report: Report, console: Console, *, complete: bool) -> None:
     for mark, meaning in entries:
         grid.add_row(Text(mark.text, style=TERMINAL[mark.style]), Text(printable(meaning)))
     console.print(grid)
-    if reasons := not_run(report):
+    if reasons:
         console.print("\nnot run:")
         show_pairs(console, [(count(len(results), "cell"), reason) for reason, results in reasons])
 
