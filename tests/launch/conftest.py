@@ -28,6 +28,7 @@ def catcher(probe: str) -> Iterator[Callable[..., Catcher]]:
 
     def start(way: list[str], *arguments: str, **options: object) -> Catcher:
         started.append(Catcher(way, probe, "catch", *arguments, **options))
+        started[-1].wait_until_ready()
         return started[-1]
 
     yield start

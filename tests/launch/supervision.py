@@ -59,14 +59,17 @@ class Catcher:
             [*way, *command], stdout=subprocess.PIPE, start_new_session=True, **options
         )  # fmt: skip
         self.text = ""
+        #: Of the command itself, once it has told.
+        self.pid = self.group = self.process.pid
+        self._supervised = bool(way)
+
+    def wait_until_ready(self) -> None:
         self.read(lambda: self.text.endswith("\n"))
         word, pid = self.text.split()
         assert word == "ready"
         self.text = ""
-        #: Of the command itself.
         self.pid = int(pid)
-        self.group = self.process.pid
-        if way:
+        if self._supervised:
             until(lambda: "signal-witness" in children(self.process.pid))
 
     def read(self, enough: Callable[[], object], patience: float = PATIENCE) -> None:
