@@ -437,6 +437,36 @@ def test_we_stop_with_it_and_go_on_with_it(
     assert process.wait(PATIENCE) == -signal.SIGTERM
 
 
+def test_a_late_continuation_does_not_undo_the_next_stop(
+    sleeper: tuple[subprocess.Popen[bytes], int],
+) -> None:
+    # fg and Ctrl-Z at once, where we take the first for our own: it is passed on, and late.
+    process, command = sleeper
+    for _ in range(3):
+        os.killpg(process.pid, signal.SIGTSTP)
+        until(lambda: state_of(process.pid) == state_of(command) == "T")
+        os.kill(command, signal.SIGCONT)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.003)
+        os.killpg(process.pid, signal.SIGTSTP)
+        time.sleep(0.1)
+        until(lambda: state_of(process.pid) == state_of(command) == "T")
+        os.killpg(process.pid, signal.SIGCONT)
+        until(lambda: state_of(process.pid) == state_of(command) == "S")
+
+
+def test_a_late_stop_does_not_undo_the_next_continuation(
+    sleeper: tuple[subprocess.Popen[bytes], int],
+) -> None:
+    process, command = sleeper
+    for _ in range(3):
+        os.kill(process.pid, signal.SIGTSTP)  # for the command alone: it gets it a little later
+        time.sleep(0.003)
+        os.killpg(process.pid, signal.SIGCONT)
+        time.sleep(0.1)
+        until(lambda: state_of(process.pid) == state_of(command) == "S")
+
+
 def test_a_command_killed_while_stopped_is_told_of(
     sleeper: tuple[subprocess.Popen[bytes], int],
 ) -> None:

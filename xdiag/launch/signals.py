@@ -30,6 +30,7 @@ _TO_THE_GROUP = frozenset(
         signal.SIGCONT,
     }
 )
+_STOPS = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 #: What a terminal that goes away sends to the leader of its session alone
 #: (tty_signal_session_leader).
 _TO_THE_LEADER = frozenset({signal.SIGHUP, signal.SIGCONT})
@@ -122,6 +123,17 @@ def only_for_us(info: signal.struct_siginfo) -> bool:
         return False  # a limit on our own time; the command inherited it and is held to it itself
     leads = os.getsid(0) == os.getpid()
     return number not in _TO_THE_GROUP or (leads and number in _TO_THE_LEADER)
+
+
+def outdated(number: int) -> bool:
+    """Whether what came since has undone this signal: a stop undoes SIGCONT, and SIGCONT a stop.
+
+    So does the kernel while they wait (signal(7)); what we have taken out meanwhile is ours to
+    undo.  Else a late SIGCONT would wake a command that the next Ctrl-Z has stopped already.
+    """
+    if number == signal.SIGCONT:
+        return bool(_STOPS & signal.sigpending())
+    return number in _STOPS and signal.SIGCONT in signal.sigpending()
 
 
 def stop_by(number: int) -> None:

@@ -193,9 +193,11 @@ def _pass_on(info: signal.struct_siginfo, pid: int, witness: Witness) -> None:
     # The command's own are no orders to itself: it signals its group, and so has its copy.
     if info.si_pid in (pid, witness.pid):
         return
-    if signals.only_for_us(info) and not witness.has_it_too(info):
+    number = info.si_signo
+    meant = signals.only_for_us(info) and not witness.has_it_too(info)
+    if meant and not signals.outdated(number):
         with suppress(PermissionError):  # a setuid program: nor could the sender have sent it
-            os.kill(pid, info.si_signo)
+            os.kill(pid, number)
 
 
 def _news(pid: int, witness: Witness) -> Ending | None:
