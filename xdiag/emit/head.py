@@ -1,0 +1,162 @@
+"""What stands at the head of a reproducer: the question, what was seen, how to build and run it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xdiag import __version__
+from xdiag.consumers import CONSUMERS
+from xdiag.fixes import FIXES
+from xdiag.model import OutcomeKind
+from xdiag.patterns import PATTERNS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xdiag.emit.program import Program
+    from xdiag.model import Cell, Result, Target
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said besides the story: the file's name, what was seen; less where room is short."""
+
+    name: str
+    seen: str = ""
+    brief: bool = False
+
+
+#: What each of the program's arguments is: an example, and what it has to be.
+_ARGUMENTS = {
+    "first": ("/opt/rocm/lib/libamdhip64.so.6", "the runtime under test"),
+    "copy": ("/tmp/copy/libamdhip64.so.6", "another file with the same content: cp -L"),
+    "link": ("/tmp/link/libamdhip64.so.6", "the same file under another name: ln -s"),
+    "soname": ("libamdhip64.so.6", "its SONAME, and a name in the copy's directory"),
+    "name": ("libamdhip64.so", "its name without a version, in the copy's directory"),
+}
+#: Placeholders of a cell's environment, in the words of a shell.
+_SHELL = {
+    "first": "$FIRST",
+    "first_directory": "$(dirname $FIRST)",
+    "copy_directory": "$(dirname $COPY)",
+    "audit": "$AUDIT",
+}
+_LISTS = ("LD_LIBRARY_PATH",)
+_AUDIT = (
+    "AUDIT is xdiag's own library for LD_AUDIT (man 7 rtld-audit): the one thing here that needs"
+    " xdiag."
+)
+
+
+def head(
+    program: Program, words: Words, *, language: str, build: Sequence[str], run: str, note: str
+) -> list[str]:
+    """Paragraphs; one that begins with a space is a line as it is.
+
+    ``build`` are the commands before it can be run, ``run`` the command without its arguments;
+    ``note`` says what comes of it.
+    """
+    cell = program.cell
+    texts = [_story(cell, brief=words.brief), "", *([words.seen, ""] if words.seen else [])]
+    if program.opened == ("first",) and not cell.environment:
+        path, what = _ARGUMENTS["first"]
+        commands = [f"{run} {path}   # {what}"]
+    else:
+        commands = [*_shell_variables(program), *_command(cell, f"{run} {_arguments(program)}")]
+    texts += [f"    {line}" for line in (*build, *commands)]
+    texts += ["", note]
+    if "audit" in _placeholders(cell):
+        texts.append(_AUDIT)
+    fix = f" -f {cell.fix}" if cell.fix != "none" else ""
+    command = f"probe -p {cell.pattern}{fix} -c {cell.consumer} --emit {language}"
+    return [*texts, f"Written by xdiag {__version__}: {command}"]
+
+
+def sentence(text: str) -> str:
+    """A title as a sentence."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+
+
+def _arguments(program: Program) -> str:
+    """The program's arguments, in the words of a shell."""
+    return " ".join(f"${what.upper()}" for what in program.opened)
+
+
+def what_was_seen(result: Result, target: Target | None) -> str:
+    """What one run of this cell showed, and where; nothing that it did not show."""
+    outcome = result.outcome
+    where = ""
+    if target is not None:
+        version = target.version or "of unknown version"
+        build = f", build id {target.build_id}" if target.build_id else ""
+        below = "xdiag's software agent (no GPU)" if target.agent == "software" else "a GPU"
+        where = f" with HIP {version}{build} on {target.device_name or below}"
+        if target.agent == "software":
+            where = f" with HIP {version}{build} on {below}"
+    code = f"{outcome.call} returned {outcome.code} {outcome.name}".rstrip()
+    told = [code] if outcome.code is not None else []
+    if outcome.kind is OutcomeKind.CRASH:
+        told.append(f"the process was killed by {outcome.signal or 'a signal'}{_in_flight(result)}")
+    elif outcome.kind is OutcomeKind.EXIT:
+        told.append(f"the process exited with status {outcome.status}{_in_flight(result)}")
+    elif outcome.kind is OutcomeKind.HANG:
+        told.append(f"the process still ran after {outcome.seconds:.0f} s{_in_flight(result)}")
+    elif outcome.kind is OutcomeKind.OK:
+        told.append("no call failed")
+    elif outcome.code is None:
+        told.append(outcome.reason or outcome.message or f"{outcome.call} could not be done")
+    return f"Seen{where}: {'; '.join(told)}."
+
+
+def _in_flight(result: Result) -> str:
+    at = result.outcome.died_at
+    call = next((r.call for r in result.outcome.trace if r.step == at), "")
+    return f" in {call}" if call else ""
+
+
+def _story(cell: Cell, *, brief: bool) -> str:
+    pattern = next((p for p in PATTERNS if p.id == cell.pattern), None)
+    fix = next((f for f in FIXES if f.id == cell.fix and f.id != "none"), None)
+    consumer = next((c for c in CONSUMERS if c.id == cell.consumer), None)
+    texts = []
+    if pattern is not None:
+        texts += [sentence(pattern.title), pattern.question, "" if brief else pattern.note]
+    if fix is not None:
+        texts.append(f"With the fix: {sentence(fix.title) if brief else fix.does}")
+    if consumer is not None and not brief:
+        texts.append(f"How the stream is used: {consumer.title}.")
+    return " ".join(filter(None, texts))
+
+
+def _placeholders(cell: Cell) -> set[str]:
+    return {name for value in cell.environment.values() for name in re.findall(r"{(\w+)}", value)}
+
+
+def _shell_variables(program: Program) -> list[str]:
+    needed = list(program.opened)
+    used = _placeholders(program.cell)
+    if used & {"first", "first_directory"} and "first" not in needed:
+        needed.insert(0, "first")
+    if "copy_directory" in used and "copy" not in needed:
+        needed.append("copy")
+    rows = [(f"{what.upper()}={_ARGUMENTS[what][0]}", _ARGUMENTS[what][1]) for what in needed]
+    if "audit" in used:
+        rows.append(
+            (
+                "AUDIT=$(python3 -c 'from xdiag.launch import audit_library as a; print(a.path())')",
+                "",
+            )
+        )
+    width = max((len(setting) for setting, what in rows if what), default=0)
+    return [f"{setting:<{width}}  # {what}" if what else setting for setting, what in rows]
+
+
+def _command(cell: Cell, run: str) -> list[str]:
+    """The command of a shell that runs the program, its variables on a line before it."""
+    settings = []
+    for name, value in cell.environment.items():
+        filled = re.sub(r"{(\w+)}", lambda match: _SHELL[match[1]], value)
+        settings.append(f"{name}={filled}{f':${name}' if name in _LISTS else ''}")
+    return [" ".join([*settings, "\\"]), run] if settings else [run]
