@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,14 @@ from xdiag.model import Cell, Result, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+# A shell starts what it puts into the background with these two ignored, and what is ignored is
+# inherited by every program that a test starts: none of them would hear Ctrl-C.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(
+            _number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL
+        )
 
 #: Set by .ci/run: a missing real runtime is then a failure, not a reason to skip.
 RUNTIME_REQUIRED = bool(os.environ.get("XDIAG_TEST_REQUIRE_RUNTIME"))

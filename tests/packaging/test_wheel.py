@@ -14,6 +14,7 @@ from xdiag import __version__
 
 NATIVE = {
     "xdiag/_native.abi3.so": None,
+    "xdiag/_lib/audit/libxdiag-audit.so": "libxdiag-audit.so",
     "xdiag/_lib/agent/libhsa-runtime64.so.1": "libhsa-runtime64.so.1",
     "xdiag/_lib/kernel-cache/libamd_comgr.so.2": "libamd_comgr.so.2",
 }
