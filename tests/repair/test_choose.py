@@ -149,6 +149,24 @@ def test_what_the_command_takes_away_is_known(scene: Scene) -> None:
     assert kept.lost(change) == ()
 
 
+def test_a_variable_that_the_command_sets_itself_is_no_repair(scene: Scene) -> None:
+    scene.environ["XSCHED_HIP_LIB"] = str(scene.second)
+    setting = f"XSCHED_HIP_LIB={scene.second}"
+    choice = choose.auto(situation(scene, command=("env", setting, sys.executable)))
+    assert choice.repairs == ("unify",)
+    assert because(choice)["xsched-hip-lib"] == "the command sets or clears XSCHED_HIP_LIB itself"
+
+
+def test_a_program_that_does_not_name_the_old_binding_is_left_alone(scene: Scene) -> None:
+    (scene.site / "xsched_hip.py").write_text(OLD_BINDING)
+    compile_library(scene.site / "xsched/lib/libshimhip.so", "int HipQueueCreate;")
+    choice = choose.auto(situation(scene, script=str(scene.case())))
+    assert "full-width-handle" not in choice.repairs
+    assert "no file of the program names" in because(choice)["full-width-handle"]
+    choice = choose.auto(situation(scene, script=str(scene.old_case())))
+    assert "full-width-handle" in choice.repairs
+
+
 def test_every_repair_says_what_it_does_or_why_not(scene: Scene) -> None:
     seen = situation(scene)
     for repair in REPAIRS:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from xdiag.launch import audit_library
 from xdiag.repair.lines import PLACES
 from xdiag.repair.repair import Change
 
@@ -36,6 +37,7 @@ def test_a_shell_sets_exactly_the_value(value: str) -> None:
 @settings(max_examples=40, deadline=None)
 @given(VALUES.filter(bool), VALUES)
 def test_a_list_keeps_what_is_there(value: str, earlier: str) -> None:
+    assume(value not in earlier.split(":"))
     change = Change(in_front={"V": value})
     expected = f"{value}:{earlier}" if earlier else value
     assert _after(PLACES["shell"](change), "V", {"V": earlier}) == expected
@@ -59,6 +61,17 @@ def test_a_dockerfile_quotes_what_docker_would_replace(value: str, line: str) ->
 def test_a_dockerfile_keeps_what_is_there() -> None:
     lines = PLACES["dockerfile"](Change(in_front={"LD_AUDIT": "/x/audit.so"}))
     assert lines == ['ENV LD_AUDIT="/x/audit.so${LD_AUDIT:+:$LD_AUDIT}"']
+
+
+def test_what_is_in_front_already_is_not_put_there_again() -> None:
+    change = Change(in_front={"P": "/x"})
+    assert change.applied({"P": "/y::/x"}) == {"P": "/x:/y:"}
+
+
+def test_a_dockerfile_says_which_path_is_xdiags_own() -> None:
+    lines = PLACES["dockerfile"](Change(in_front={"LD_AUDIT": audit_library.path()}))
+    assert lines[0].startswith("# ")
+    assert "install xdiag in the image" in lines[1]
 
 
 def test_changes_are_made_together() -> None:

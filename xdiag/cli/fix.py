@@ -97,8 +97,13 @@ def command(
         raise Usage("--print and --patch are two things: give one of them")
     if python and command_line:
         raise Usage("COMMAND says which Python is used; leave --python out")
+    if as_json and (place or patch):
+        raise Usage("--print and --patch print lines as they are; leave --json out")
     if list_repairs:
-        output.show(rendering.show_list, path)
+        if as_json:
+            output.write(rendering.list_document(), path)
+        else:
+            output.show(rendering.show_list, path)
         return NOTHING_WRONG
     if patch is not None and patch != _ARGTYPES:
         output.write(_source_patch(patch, None), path)

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from xdiag.model import SCHEMA_VERSION
 from xdiag.render.header import STANDS_IN
 from xdiag.render.json_document import record
 from xdiag.render.labels import label
@@ -47,6 +48,12 @@ def show(trials: Trials, console: Console) -> None:
         )
     else:
         console.print(Text(printable(f"no repair is chosen: {trials.because}")))
+
+
+def list_document() -> str:
+    """The catalogue of repairs as JSON."""
+    repairs = [{"id": each.id, "title": each.title, **dict(_facts(each))} for each in REPAIRS]
+    return record({"schema_version": SCHEMA_VERSION, "repairs": repairs})
 
 
 def show_list(console: Console) -> None:

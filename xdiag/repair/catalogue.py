@@ -63,16 +63,15 @@ def _unify(situation: Situation) -> Change | NotApplicable:
             reason=f"the copies are of different major versions: {', '.join(sorted(sonames))};"
             " a program made for one cannot be given the other"
         )
-    earlier = situation.patient.environ.get("LD_AUDIT", "")
     try:
-        audit = audit_variable(audit_library.path(), earlier)
+        audit = audit_variable(audit_library.path(), "")
     except CannotRun as error:
         return NotApplicable(reason=str(error))
-    variables = {**reach.settings, "LD_AUDIT": audit, "XDIAG_UNIFY": HIP}
+    variables = {**reach.settings, "XDIAG_UNIFY": HIP}
     if situation.frameworks_copy:
         # Whoever asks first gets the copy that the framework will ask for.
         variables["XDIAG_KEEP"] = situation.frameworks_copy
-    return Change(set=variables)
+    return Change(set=variables, in_front={"LD_AUDIT": audit})
 
 
 def _full_width_handle(situation: Situation) -> Change | NotApplicable:

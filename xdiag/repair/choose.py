@@ -93,6 +93,16 @@ class _Choosing:
         ids = tuple(repair.id for repair in self.taken)
         return Choice(ids, self.change, tuple(self.considered), because)
 
+    def change_of(self, repair: Repair) -> Change | NotApplicable:
+        """What a repair would change, if that reaches the program."""
+        change = repair.change(self.situation)
+        if isinstance(change, NotApplicable):
+            return change
+        lost = self.situation.lost(change)
+        if lost:
+            return NotApplicable(reason=f"the command sets or clears {' and '.join(lost)} itself")
+        return change
+
     def against_two_runtimes(self) -> str:
         """Foretell again with one repair after the other, until there is one runtime.
 
@@ -100,7 +110,7 @@ class _Choosing:
         """
         before = left = len(self.situation.copies)
         for repair in _for("two-runtimes"):
-            change = repair.change(self.situation)
+            change = self.change_of(repair)
             if isinstance(change, NotApplicable):
                 self.leave(repair, change.reason)
             elif left == 1:
@@ -132,8 +142,14 @@ class _Choosing:
         self.taken, self.change = [], Change()
 
     def against_the_unforeseen(self) -> str:
+        for repair in _for("two-runtimes"):
+            if repair.id != _UNFORESEEN:
+                change = self.change_of(repair)
+                not_needed = "no second runtime is foretold that it would act on"
+                reason = change.reason if isinstance(change, NotApplicable) else not_needed
+                self.leave(repair, reason)
         repair = next(each for each in REPAIRS if each.id == _UNFORESEEN)
-        change = repair.change(self.situation)
+        change = self.change_of(repair)
         why = "no HIP runtime is foretold, which is not to say that none will be opened"
         if not self.situation.foreseeable:
             why = "what the program will open cannot be foretold"
@@ -145,12 +161,14 @@ class _Choosing:
 
     def against_truncated_handles(self) -> str:
         for repair in _for("truncated-handle"):
-            change = repair.change(self.situation)
+            change = self.change_of(repair)
             if isinstance(change, NotApplicable):
                 self.leave(repair, change.reason)
+            elif not self.situation.may_import_old_binding:
+                self.leave(repair, "no file of the program names the module xsched_hip")
             else:
                 self.take(repair, change, "XSched's binding here cuts handles to 32 bits")
-        return "XSched's old binding is imported here"
+        return "XSched's old binding is installed here"
 
 
 def _for(cause: str) -> Sequence[Repair]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+#: Where xdiag is installed: a path below it is another one in an image.
+_PACKAGE = Path(__file__).resolve().parent.parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +34,14 @@ def _slurm(change: Change) -> list[str]:
 
 
 def _dockerfile(change: Change) -> list[str]:
+    ours = [
+        value
+        for value in (*change.set.values(), *change.in_front.values())
+        if value.startswith(f"{_PACKAGE}/")
+    ]
     return [
+        *(f"# {value} is part of xdiag as it is installed here:" for value in ours),
+        *["# install xdiag in the image (RUN pip install ...) and put its path there"] * bool(ours),
         *(f"ENV {name}={_docker_quoted(value)}" for name, value in change.set.items()),
         *(
             f"ENV {name}={_docker_quoted(value, f'${{{name}:+:${name}}}')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ import msgspec
 from xdiag.discover.names import HIP
 from xdiag.doctor import forecast as telling
 from xdiag.doctor.command_line import understood
+from xdiag.errors import XdiagError
 from xdiag.launch.reach import audit_reach
 from xdiag.model import NotApplicable, Record
 
@@ -40,7 +42,9 @@ class Change(Record, frozen=True):
         changed = {**environ, **self.set}
         for name, value in self.in_front.items():
             earlier = environ.get(name, "")
-            changed[name] = f"{value}:{earlier}" if earlier else value
+            # An empty entry says something (the working directory), the same entry again does not.
+            others = [each for each in earlier.split(":") if each != value] if earlier else []
+            changed[name] = ":".join([value, *others])
         return changed
 
     def __or__(self, other: Change) -> Change:
@@ -49,6 +53,14 @@ class Change(Record, frozen=True):
         for name, value in other.in_front.items():
             in_front[name] = f"{value}:{in_front[name]}" if name in in_front else value
         return Change({**self.set, **other.set}, in_front)
+
+
+#: The module's name, in the files of a program; how many are looked through, and how far.
+_OLD_BINDING, _MOST_MODULES, _MOST_OF_MODULE = b"xsched_hip", 200, 1 << 20
+
+
+def _path_of(binding: Binding | None) -> str:
+    return binding.path if binding is not None else ""
 
 
 @dataclass(eq=False)
@@ -134,6 +146,22 @@ class Situation:
         return None
 
     @cached_property
+    def may_import_old_binding(self) -> bool:
+        """Whether the program may import that binding: its own files name it, or are not known."""
+        patient = self.patient
+        if not patient.script:
+            return True
+        folder = os.path.dirname(patient.script)
+        beside = [os.path.join(folder, each) for each in patient.root.names(folder)]
+        modules = [each for each in beside if each.endswith(".py")][:_MOST_MODULES]
+        own = [each for each in (patient.script, *modules) if each != _path_of(self.old_binding)]
+        for path in own:
+            with contextlib.suppress(OSError, XdiagError):
+                if _OLD_BINDING in patient.root.read(path, _MOST_OF_MODULE):
+                    return True
+        return False
+
+    @cached_property
     def causes(self) -> tuple[Cause, ...]:
         """What is, or may be, wrong here."""
         found: list[Cause] = []
@@ -158,8 +186,3 @@ class Repair:
     #: The fix (xdiag/fixes.py) that is this repair in an experiment.
     fix: str
     change: Callable[[Situation], Change | NotApplicable]
-
-
-def folder_of(path: str) -> str:
-    """The directory that a library lies in."""
-    return os.path.dirname(path)
