@@ -55,10 +55,22 @@ def test_all_is_well_in_one_line(written: Written) -> None:
 
 def test_no_runtime_at_all(written: Written) -> None:
     written.process(100)
-    assert _shown(written) == "no HIP runtime was loaded\n"
+    told = "in the 1 process that was seen (python3)"
+    assert _shown(written) == f"no HIP runtime was loaded {told}\n"
     full = _shown(written, brief=False).splitlines()
     assert full[0] == "record of python3 serve.py"
-    assert "no HIP runtime was loaded or asked for" in full and "nothing wrong was seen" in full
+    assert (
+        f"no HIP runtime was loaded or asked for {told}" in full
+        and "nothing wrong was seen" in full
+    )
+
+
+def test_a_record_that_no_process_wrote_into(written: Written) -> None:
+    told = (
+        "nothing was seen: the program ran without the audit library (something cleared LD_AUDIT?)"
+    )
+    assert _shown(written) == f"{told}\n"
+    assert told in _shown(written, brief=False).splitlines()
 
 
 def test_several_processes_with_one_each(written: Written) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xdiag.launch.recorded import Recorded
     from xdiag.launch.supervise import Ending
     from xdiag.repair.choose import Choice
-    from xdiag.repair.repair import Situation
+    from xdiag.repair.repair import Change, Situation
 
 
 @click.command("run")
@@ -73,12 +73,12 @@ def command(
     choice = _chosen(repair, situation)
     if verbose or not (quiet or choice.nothing_to_say):
         _announce(choice, verbose=verbose)
-    for name in situation.lost(choice.change):
-        _say(f"the command sets or clears {name} itself: the repair does not reach the program")
+    _warn_of_lost(situation, choice.change)
     environ = choice.change.applied(os.environ)
     with _recorded(path, command_line, situation, calls=calls) as record:
         if record is not None:
             environ = record.environment(environ, situation.reach)
+            _warn_of_unseen(situation, environ)
         look = record.at_first_refusal(_say_refused) if record is not None else None
         with _hook_told(choice) as told:
             ending = supervise(command_line, {**environ, **told}, tick=look)
@@ -136,6 +136,27 @@ def _announce(choice: Choice, *, verbose: bool) -> None:
     lines = explained(choice)
     for line in lines if verbose else lines[:1]:
         _say(line)
+
+
+def _warn_of_lost(situation: Situation, change: Change) -> None:
+    for name in _lost(situation, change):
+        _say(f"the command sets or clears {name} itself: the repair does not reach the program")
+
+
+def _warn_of_unseen(situation: Situation, environ: dict[str, str]) -> None:
+    """Say so where the program will run without the audit library, for all that can be told."""
+    from xdiag.repair.repair import Change
+
+    if _lost(situation, Change(set={"LD_AUDIT": environ["LD_AUDIT"]})):
+        _say("the command sets or clears LD_AUDIT itself: what the program does is not recorded")
+
+
+def _lost(situation: Situation, change: Change) -> tuple[str, ...]:
+    """Variables that the command takes away again; none where that cannot be told."""
+    try:
+        return situation.lost(change)
+    except XdiagError:  # said before: what the program will open cannot be foretold
+        return ()
 
 
 @contextlib.contextmanager

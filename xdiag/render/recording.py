@@ -74,7 +74,7 @@ def _show_report(
     if len(groups) > most:
         _line(console, f"and {words.plural(len(groups) - most, 'process')} more, different ones")
     if not concerned:
-        _line(console, "no HIP runtime was loaded or asked for")
+        _line(console, _none_loaded(facts, "loaded or asked for"))
     if diagnoses:
         console.print()
         findings.show([finding(each) for each in diagnoses], console)
@@ -132,13 +132,30 @@ def _is_plain(processes: Iterable[Process]) -> bool:
 def _nothing_wrong(facts: Facts, processes: list[Process]) -> str:
     paths = {each.path for process in processes for each in process.runtimes}
     if not paths:
-        return "no HIP runtime was loaded"
+        return _none_loaded(facts, "loaded")
     where = f" in each of {len(processes)} processes" if len(processes) > 1 else ""
     one = as_text(min(paths)) if len(paths) == 1 else f"{len(paths)} files"
     recorded = any(each.recorded for process in processes for each in process.runtimes)
     if not recorded:
         return f"one HIP runtime{where}, {one}; calls were not recorded"
     return f"one HIP runtime{where}, {one}; nothing wrong in {count(facts.calls_seen, 'call')}"
+
+
+def _none_loaded(facts: Facts, what: str) -> str:
+    """Said of the processes that were seen: what ran without the audit library is not known."""
+    seen = facts.processes
+    if not seen:
+        return (
+            "nothing was seen: the program ran without the audit library"
+            " (something cleared LD_AUDIT?)"
+        )
+    named = [*dict.fromkeys(os.path.basename(as_text(each.exe)) or str(each.pid) for each in seen)]
+    names = ", ".join([*named[:_FEW], *["..."] * (len(named) > _FEW)])
+    were = "was" if len(seen) == 1 else "were"
+    return (
+        f"no HIP runtime was {what} in the {words.plural(len(seen), 'process')} that {were} seen"
+        f" ({names})"
+    )
 
 
 def _about(facts: Facts) -> Iterator[str]:
