@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from xdiag.hypotheses import HYPOTHESES
+from xdiag.causes import CAUSES
 from xdiag.model import Record
 from xdiag.recording import words
 from xdiag.recording.facts import Call  # noqa: TC001 - msgspec reads the annotations
@@ -25,17 +25,10 @@ if TYPE_CHECKING:
     from xdiag.recording.read import Recording
     from xdiag.recording.rings import Row
 
-#: What to do about a cause; those that are hypotheses of the matrix too have theirs.
-_REMEDIES = {
-    **{each.id: each.remedy for each in HYPOTHESES},
-    "destroyed-event": "destroy each event once, and after its last use",
-    "unloaded-runtime": "keep the library open (no dlclose) as long as its handles are used",
-    "other-process": "make a stream in each process: a handle is an address, and means nothing in"
-    " another one",
-    "legacy-stream": "pass NULL: hipStreamLegacy (1) is known from HIP 6.3 on",
-}
 #: A refusal of which the record does not say why.
 _NOT_KNOWN = ("unknown-handle", "unexplained")
+#: What to do about a cause.
+_REMEDIES = {cause.id: cause.remedy for cause in CAUSES if cause.id not in _NOT_KNOWN}
 #: Root causes that are told one by one; the rest is one more.
 _MOST_GROUPS = 64
 #: Handles counted of one cause, and calls named.
@@ -49,7 +42,7 @@ _MOST_STEPS = 12
 class Diagnosis(Record, frozen=True):
     """One root cause, or one thing to know."""
 
-    #: An id of ``xdiag.hypotheses``, or of what only a record shows: "unknown-handle".
+    #: An id of ``xdiag.causes``, or of what only a record shows: "two-runtimes-loaded".
     cause: str
     #: One sentence: what is so.
     sentence: str
