@@ -110,11 +110,30 @@ def _admitted(command_line: tuple[str, ...]) -> Patient:
 
 def _check_owners(patient: Patient, *, allow_root: bool) -> None:
     """As root, start nothing that another user could have put there, unless told."""
+    from xdiag.launch.code import files_of, imported_from
     from xdiag.launch.trust import check_ownership_of_tree
 
+    if allow_root or os.geteuid() != 0:
+        return
     interpreter = patient.interpreter.path if patient.interpreter is not None else ""
     started = [each for each in (patient.program, interpreter, patient.script) if each]
-    check_ownership_of_tree(started, allow_root=allow_root)
+    # PATH and PYTHONPATH as they are, and as the command sets them for what it starts.
+    for environ in (os.environ, patient.environ):
+        started += files_of(patient.command, patient.root, environ, patient.cwd)
+    if patient.interpreter is not None:
+        started += imported_from(
+            patient.module,
+            has_script=bool(patient.script),
+            environ=patient.environ,
+            search_path=patient.search_path,
+            cwd=patient.cwd,
+        )
+    elif os.environ.get("PYTHONPATH"):
+        # A Python may be started by what is started.
+        started += imported_from(
+            "", has_script=True, environ=os.environ, search_path=(), cwd=patient.cwd
+        )
+    check_ownership_of_tree(dict.fromkeys(started), allow_root=allow_root)
 
 
 def _chosen(repair: str, situation: Situation) -> Choice:
