@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
     from xdiag.model import Cell
 
-_TEMPLATE = "program.c"
-#: Words of C and C++ that a variable cannot be called by.
+_TEMPLATE = "program.c.jinja"
+#: What a variable cannot be called: words of C and C++, and functions of the C library.
 _KEYWORDS = """
-    alignas alignof and asm auto bitand bitor bool break case catch char class compl concept const
+    alignas alignof and asm auto bitand bitor bool break case catch char class compl const
     constexpr continue decltype default delete do double else enum explicit export extern false
-    float for friend goto if inline int long mutable namespace new noexcept not nullptr operator or
-    private protected public register requires restrict return short signed sizeof static struct
-    switch template this thread_local throw true try typedef typeid typename typeof union unsigned
-    using virtual void volatile wchar_t while xor errno main stdin stdout stderr index read write
-    open close link unlink pipe time signal raise wait kill stat send recv bind accept select exp
-    log sin cos tan pow gamma y0 y1 yn j0 j1 jn div abs exit abort remove rename free malloc
-""".split()
+    float for friend goto if inline int long main mutable namespace new noexcept not nullptr
+    operator or private protected public register requires restrict return short signed sizeof
+    static struct switch template this throw true try typedef typeid typename typeof union
+    unsigned using virtual void volatile while xor
+
+    abort abs access atexit close dup exit exp fork free link malloc pause pipe raise read remove
+    rename rewind signal sleep stdin stdout system unlink wait write
+""".split()  # noqa: SIM905 - to be read, not to be counted
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,10 @@ class _Writer:
             for actor in told.actors
         }
         groups = dict.fromkeys(step.actors for step in told.steps if len(step.actors) > 1)
-        self._together = {group: identifier("both" if len(group) == 2 else "_and_".join(group)) for group in groups}
+        self._together = {
+            group: identifier("both" if len(group) == 2 else "_and_".join(group))
+            for group in groups
+        }
         self._blanks: dict[str, str] = {}
 
     def text(self, words: Words) -> str:
@@ -199,7 +203,6 @@ class _Writer:
         return [f"STEP({who}, UNTOLD, {kept});"]
 
     def _call(self, line: Line, who: str) -> str:
-        step = line.step
         parts = [who, " | ".join(self._how(line))]
         types = ", ".join(_kind(a).type for a in line.arguments) or "void"
         given = ", ".join(self._argument(a) for a in line.arguments)
@@ -216,7 +219,9 @@ class _Writer:
         else:
             flags = ["ASIDE"] if flags == ["ASK"] else flags
             about = trusting and line.stream is not None and flags != ["NEEDED"]
-            flags += [f"STREAM_{line.stream}"] * (about or step.trusting) + ["UNLESS_REFUSED"] * step.trusting
+            flags += [f"STREAM_{line.stream}"] * (about or step.trusting) + [
+                "UNLESS_REFUSED"
+            ] * step.trusting
         flags += ["DEVICE"] * (not line.returns_status)
         return [*flags, *[f"X{step.repeat}"] * (step.repeat > 1)]
 

@@ -143,12 +143,8 @@ def _shell_variables(program: Program) -> list[str]:
         needed.append("copy")
     rows = [(f"{what.upper()}={_ARGUMENTS[what][0]}", _ARGUMENTS[what][1]) for what in needed]
     if "audit" in used:
-        rows.append(
-            (
-                "AUDIT=$(python3 -c 'from xdiag.launch import audit_library as a; print(a.path())')",
-                "",
-            )
-        )
+        find = "from xdiag.launch import audit_library; print(audit_library.path())"
+        rows.append((f"AUDIT=$(python3 -c '{find}')", ""))
     width = max((len(setting) for setting, what in rows if what), default=0)
     return [f"{setting:<{width}}  # {what}" if what else setting for setting, what in rows]
 

@@ -250,8 +250,9 @@ class _Walk:
         variable = self._variable(step.result, "", kind, own=False)
         self._latest[step.result] = variable
         self._written_by[variable] = (self._process[step.actors[0]], index)
-        same = isinstance(value, Variable) and step.verb == "same"
-        self._values[variable] = self._values[value] if same else index
+        self._values[variable] = index
+        if isinstance(value, Variable) and step.verb == "same":
+            self._values[variable] = self._values[value]
         return Argument(kind, value), variable
 
     # ---- values ----
@@ -293,8 +294,7 @@ class _Walk:
     def _stream(self, value: int | Variable | None) -> int:
         """The number of a stream, the same for the same value."""
         assert value is not None
-        made = isinstance(value, Variable)
-        key = ("made", self._values[value]) if made else ("given", value)
+        key = ("made", self._values[value]) if isinstance(value, Variable) else ("given", value)
         return self._streams.setdefault(key, len(self._streams))
 
     def _written(self, step: Step, kind: str) -> Variable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -17,22 +18,28 @@ WIDTH = 100
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: What is no program text in a template: its own tags, comments, strings.
-_NO_TEXT = re.compile(r'\{%.*?%\}|\{#.*?#\}|/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
+_NO_TEXT = re.compile(
+    r'\{%.*?%\}|\{\{.*?\}\}|/\*.*?\*/|(//|#) [^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL
+)
 
 
 def render(template: str, **values: object) -> str:
     """A template of ``xdiag/emit/templates``, filled in."""
-    environment = jinja2.Environment(
+    text = _environment().get_template(template).render(values)
+    # Parts that are left out leave the empty lines around them.
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Programs, not pages: what the writers put in is made safe by them."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("xdiag.emit"),
-        autoescape=False,  # noqa: S701 - it writes programs, and every text in it is made safe before
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    text = environment.get_template(template).render(values)
-    # Parts that are left out leave the empty lines around them.
-    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def identifiers(template: str, reserved: Collection[str]) -> Callable[[str], str]:
@@ -41,7 +48,7 @@ def identifiers(template: str, reserved: Collection[str]) -> Callable[[str], str
     Names that the language reserves, or that the template uses, are given a mark; the same name
     asked for twice gives the same.
     """
-    source = resources.files("xdiag.emit").joinpath("templates", template).read_text("utf-8")
+    source = resources.files("xdiag.emit").joinpath(f"templates/{template}").read_text("utf-8")
     taken = {*reserved, *_WORD.findall(_NO_TEXT.sub(" ", source))}
 
     def identifier(name: str) -> str:
