@@ -1,0 +1,186 @@
+"""Secrets by their shape: tokens, keys, headers, URLs, command lines."""
+
+from __future__ import annotations
+
+import re
+
+from xdiag.report.shapes import Shape, is_no_prose
+
+#: What begins a token, and what follows; the services are those that the beginnings name.
+_TOKENS = (
+    (r"(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA|ANVA)[A-Z0-9]{16}",
+     "akia", "asia", "agpa", "aida", "aroa", "anpa", "anva"),
+    (r"gh[pousr]_[A-Za-z0-9]{16,255}", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+    (r"github_pat_[A-Za-z0-9_]{16,255}", "github_pat_"),
+    (r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|imt|oas)-[A-Za-z0-9_-]{16,255}", "gl"),
+    (r"hf_(?=[a-z]{0,60}[A-Z0-9])[A-Za-z0-9]{20,64}", "hf_"),
+    (r"(?<![A-Za-z])sk-(?=[a-z-]{0,60}[A-Z0-9])[A-Za-z0-9_-]{16,255}", "sk-"),
+    (r"(?:xox[abeoprs]|xapp)-[A-Za-z0-9-]{8,255}", "xox", "xapp-"),
+    (r"(?<=hooks\.slack\.com/services/)[A-Za-z0-9/]{8,128}", "hooks.slack.com"),
+    (r"AIza[A-Za-z0-9_-]{30,64}", "aiza"),
+    (r"ya29\.[A-Za-z0-9_-]{16,1024}", "ya29."),
+    (r"eyJ[A-Za-z0-9_-]{6,4096}\.[A-Za-z0-9_-]{4,8192}(?:\.[A-Za-z0-9_-]{0,4096})?", "eyj"),
+    (r"npm_[A-Za-z0-9]{30,64}", "npm_"),
+    (r"pypi-Ag[A-Za-z0-9_-]{16,512}", "pypi-ag"),
+    (r"dckr_(?:pat|oat)_[A-Za-z0-9_-]{16,64}", "dckr_"),
+    (r"(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{16,255}", "_live_", "_test_"),
+    (r"SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}", "sg."),
+    (r"nvapi-[A-Za-z0-9_-]{20,128}", "nvapi-"),
+    (r"(?<![A-Za-z0-9])(?:r8|gsk|xai|dop_v1|lin_api|hvs|hvb|tskey)[_.-]"
+     r"(?=[a-z]{0,60}[A-Z0-9])[A-Za-z0-9_-]{20,255}",
+     "r8_", "gsk_", "xai-", "dop_v1", "lin_api", "hvs.", "hvb.", "tskey"),
+    (r"AGE-SECRET-KEY-1[A-Z0-9]{20,80}", "age-secret-key"),
+)  # fmt: skip
+
+
+def _is_base64(line: str) -> bool:
+    body = line.rstrip("=")
+    # A path of the same characters has more slashes.
+    return (
+        body.count("/") <= 4
+        and any(character.isdigit() for character in body)
+        and any(character.islower() for character in body)
+        and any(character.isupper() for character in body)
+    )
+
+
+_KEYS = (
+    # A private key, to its end; where that is missing, as far as there is base64.
+    Shape(
+        "secret",
+        re.compile(
+            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
+            r"(?:(?s:(?:(?!-----).){0,20000})-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
+            r"|(?:(?:\\[rn]|[\s\"',|>]){0,80}[A-Za-z0-9+/=]{8,20000}){0,2000})"
+        ),
+        ("private key",),
+    ),
+    # A line of one, beside whatever a log has put there.
+    Shape(
+        "secret",
+        re.compile(r"(?<![\w+/=$.-])[A-Za-z0-9+/]{64,76}={0,2}(?![\w+/=.-])"),
+        accepts=_is_base64,
+    ),
+    Shape(
+        "secret",
+        re.compile(
+            r"(?:ssh-(?:rsa|dss|ed25519)|ecdsa-sha2-\w{1,20})\s{1,4}"
+            r"(?P<private>AAAA[A-Za-z0-9+/=]{16,4096}(?:[ \t]+[\w.+-]{1,64}@[\w.-]{1,255})?)"
+        ),
+        ("aaaa",),
+    ),
+    # Forty hexadecimal digits are a build id, unless they are said to be a key.
+    Shape(
+        "secret",
+        re.compile(
+            r"(?i:wandb)[^\n]{0,80}?(?<![0-9A-Fa-f])(?P<private>[0-9a-fA-F]{40})(?![0-9A-Fa-f])"
+        ),
+        ("wandb",),
+        learn=True,
+    ),
+)
+
+_HEADERS_AND_URLS = (
+    Shape(
+        "secret",
+        re.compile(
+            r"(?i)\b(?:proxy-)?authorization\\?[\"']?\s{0,4}[:=,]\s{0,4}\\?[\"']?\s{0,4}"
+            r"(?:(?:bearer|basic|token|digest|negotiate|apikey)\s{1,4})?"
+            r"(?P<private>[^\s\"'\\,;]{1,8192})"
+        ),
+        ("authorization",),
+        learn=True,
+    ),
+    Shape(
+        "secret",
+        re.compile(r"(?i)\b(?:bearer|basic)\s{1,4}(?P<private>[A-Za-z0-9._~+/=-]{8,8192})"),
+        ("bearer", "basic"),
+        learn=True,
+        accepts=is_no_prose,
+    ),
+    Shape(
+        "secret",
+        re.compile(
+            r"(?im)(?:^|[\"'\s,{])(?:set-)?cookie2?\\?[\"']?\s{0,4}:\s{0,4}\\?[\"']?"
+            r"(?P<private>[^\n\"'\\]{1,8192})"
+        ),
+        ("cookie",),
+    ),
+    # Before the host of a URL: user and password, up to the last @.
+    Shape(
+        "secret",
+        re.compile(
+            r"(?i)[a-z][a-z0-9+.-]{0,20}:\\?/\\?/(?!git@)"
+            r"(?P<private>[^\s/\"'`]{1,512})@(?=[\w\[<.-])"
+        ),
+        ("://", ":\\/"),
+    ),
+    Shape(
+        "secret",
+        re.compile(
+            r"(?i)[?&;](?:amp;)?(?:key|sig|auth|code|jwt"
+            r"|[\w-]{0,40}(?:token|secret|password|signature|credential|api_?key))"
+            r"=(?P<private>[^&\s\"'<>;]{1,4096})"
+        ),
+        ("=",),
+        learn=True,
+    ),
+    # ~/.netrc
+    Shape(
+        "secret",
+        re.compile(
+            r"(?i)\bmachine\s{1,8}\S{1,255}\s{1,8}login\s{1,8}(?P<user>\S{1,255})\s{1,8}"
+            r"password\s{1,8}(?P<private>\S{1,512})"
+        ),
+        ("machine",),
+        learn=True,
+    ),
+    # Connection strings: Server=...;Uid=...;Pwd=...;
+    Shape(
+        "secret",
+        re.compile(
+            r"(?i)(?:^|[;\"'])\s{0,4}(?:pwd|uid|user id)=(?P<private>[^;\"'\s]{1,255})(?=;|[\"']|$)"
+        ),
+        (";",),
+    ),
+)
+
+#: A command's arguments up to the one that matters; between words as shells, JSON and /proc do it.
+_ARGUMENTS = r"\b[^\n|;&]{0,400}?[\s\"',\0]"
+_BETWEEN = r"[\s\"',\0]{1,6}"
+_ARGUMENT = r"(?P<private>[^\s\"',\0-][^\s\"',\0]{0,255})"
+
+
+def _option(programs: str, options: str, *needles: str) -> Shape:
+    """Programs of which these short options take a secret."""
+    pattern = rf"(?<![\w.-])(?:{programs}){_ARGUMENTS}(?:{options}){_ARGUMENT}"
+    return Shape("secret", re.compile(pattern), needles, learn=True)
+
+
+_COMMANDS = (
+    _option(r"mysql\w*|mariadb\w*|sshpass|7z[ar]?", "-p", "-p"),
+    _option("sshpass|mongo|mongosh", f"-p{_BETWEEN}", "-p"),
+    _option(
+        r"(?:docker|podman|helm|skopeo|buildah|az)(?=[\s\"',\0]{1,6}[^\n]{0,60}?login)",
+        f"-p{_BETWEEN}", "login",
+    ),
+    _option("unzip|zip", f"-P{_BETWEEN}", "zip"),
+    _option("ldap[a-z]{3,8}", f"-w{_BETWEEN}", "ldap"),
+    _option("redis-cli", f"-a{_BETWEEN}", "redis-cli"),
+    _option("xfreerdp", "/p:", "xfreerdp"),
+    _option("curl|wget|https?|xh|smbclient", f"(?:-u|--user|--proxy-user|-U)(?:{_BETWEEN}|=)",
+            "-u", "--user", "--proxy-user"),
+    Shape(
+        "secret",
+        re.compile(rf"-pass(?:in|out)?{_BETWEEN}pass:(?P<private>[^\s\"',\0]{{1,255}})"),
+        ("pass:",),
+        learn=True,
+    ),
+)  # fmt: skip
+
+SHAPES: tuple[Shape, ...] = (
+    *(Shape("secret", re.compile(each[0]), each[1:], learn=True) for each in _TOKENS),
+    *_KEYS,
+    *_HEADERS_AND_URLS,
+    *_COMMANDS,
+)
