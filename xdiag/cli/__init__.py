@@ -23,6 +23,7 @@ COMMANDS = {
     "run": ("xdiag.cli.run", "Start a program with one runtime, and record what it does."),
     "fix": ("xdiag.cli.fix", "Try each repair on the failing cells, and name the one to take."),
     "explain": ("xdiag.cli.explain", "Tell what a record says: who owns a refused handle."),
+    "report": ("xdiag.cli.report", "Write everything into one file for a bug report."),
     "compare": ("xdiag.cli.compare", "Tell what changed between two matrices."),
     "patterns": ("xdiag.cli.patterns", "List the patterns, or show one."),
     "fixes": ("xdiag.cli.fixes", "List the fixes, or show one."),
