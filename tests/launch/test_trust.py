@@ -418,6 +418,10 @@ def test_no_private_folder_can_be_had(home: Path, monkeypatch: pytest.MonkeyPatc
     (home / "open").chmod(0o777)
     with pytest.raises(CannotRun, match=r"the directory for records: .*open can be written to"):
         private_folder()
+    assert list((home / "open").iterdir()) == []
+    # What is made in a sticky directory stays ours.
+    (home / "open").chmod(0o1777)
+    assert private_folder() == home / "open" / "cache" / "xdiag" / "records"
 
 
 # ---- check_ownership_of_tree -----------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from xdiag.errors import CannotRun, Usage
 from xdiag.platforms import hip
 from xdiag.recording import layout
-from xdiag.recording.create import create, watch
+from xdiag.recording.create import create, remove_if_over, threads_that_fit, watch
 from xdiag.recording.read import read
 
 
@@ -70,12 +70,37 @@ def test_a_umask_that_takes_all_away_leaves_it_writable(tmp_path: Path) -> None:
 
 def test_a_record_of_ours_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "record"
-    with create(path, command=["first"]) as old:
-        with create(path, command=["second"]):
-            pass
-        os.pwrite(old._fd, b"still writing", layout.HEADER_SIZE)
+    create(path, command=["first"]).close()
+    with path.open("r+b") as old:
+        create(path, command=["second"]).close()
+        os.pwrite(old.fileno(), b"still writing", layout.HEADER_SIZE)
     assert read(path).facts.command == ("second",)
     assert os.listdir(tmp_path) == ["record"]
+
+
+def test_the_record_of_a_run_that_is_not_over_is_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    with create(path, command=["first"]) as made:
+        with pytest.raises(CannotRun, match="a run that is not over"):
+            create(path, command=["second"])
+        assert not remove_if_over(path)
+        assert made.is_in_place
+        assert read(path).facts.command == ("first",)
+    create(path, command=["second"]).close()
+    assert read(path).facts.command == ("second",)
+    assert remove_if_over(path) and os.listdir(tmp_path) == []
+    assert remove_if_over(path)
+    path.write_text("precious")
+    assert not remove_if_over(path) and path.exists()
+
+
+def test_a_record_that_was_moved_away_is_not_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    with create(path, command=["first"]) as made:
+        path.rename(tmp_path / "moved")
+        assert not made.is_in_place
+        create(path, command=["second"]).close()
+        assert not made.is_in_place
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "directory", "link", "dangling", "fifo"])
@@ -125,6 +150,21 @@ def test_a_full_disk_is_told_before_the_program_meets_it(
     with pytest.raises(CannotRun, match=r"it may grow to 125 MiB, and 0 are free there"):
         create(tmp_path / "record", command=["x"])
     assert os.listdir(tmp_path) == []
+
+
+def test_where_there_is_little_room_there_are_fewer_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert threads_that_fit(tmp_path / "none", ["x"]) == 1500
+    real = os.statvfs(tmp_path)
+    for mebibytes, threads in ((126, 1500), (124, 750), (20, 93), (10, 23), (9, 16), (1, 16)):
+        free = (mebibytes << 20) // real.f_frsize
+        disk = os.statvfs_result([*real[:4], free, *real[5:]])
+        monkeypatch.setattr(os, "statvfs", lambda path, disk=disk: disk)
+        monkeypatch.setattr(os, "fstatvfs", lambda fd, disk=disk: disk)
+        assert threads_that_fit(tmp_path, ["x"]) == threads
+        if mebibytes > 9:
+            create(tmp_path / "record", command=["x"], threads=threads).close()
 
 
 def test_a_command_of_any_bytes_and_length(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from xdiag.repair.repair import Change, Situation
 
 
-@click.command("run")
+# What comes after the command's first word is the command's, with "--" before it or not.
+@click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option(
     "--repair",
     default="auto",
@@ -66,16 +67,15 @@ def command(
     from xdiag.launch.supervise import end_like, supervise
     from xdiag.repair.repair import Situation
 
-    if not command_line:
-        raise Usage("which command? xdiag run -- COMMAND ...")
+    _check_named(command_line)
     situation = Situation(_admitted(command_line))
     _check_owners(situation.patient, allow_root=allow_root)
     choice = _chosen(repair, situation)
-    if verbose or not (quiet or choice.nothing_to_say):
-        _announce(choice, verbose=verbose)
-    _warn_of_lost(situation, choice.change)
     environ = choice.change.applied(os.environ)
     with _recorded(path, command_line, situation, calls=calls) as record:
+        if verbose or not (quiet or choice.nothing_to_say):
+            _announce(choice, verbose=verbose)
+        _warn_of_lost(situation, choice.change)
         if record is not None:
             environ = record.environment(environ, situation.reach)
             _warn_of_unseen(situation, environ)
@@ -87,23 +87,34 @@ def command(
     return end_like(ending)
 
 
+def _check_named(command_line: tuple[str, ...]) -> None:
+    if not command_line:
+        raise Usage("which command? xdiag run -- COMMAND ...")
+    program = command_line[0]
+    if not program:
+        raise Usage("the command is empty: xdiag run -- COMMAND ...")
+    if "/" in program and os.path.isdir(program):
+        raise Usage(f"{program} is a directory, no command")
+
+
 def _admitted(command_line: tuple[str, ...]) -> Patient:
     """The command as a patient; one whose Python cannot be made out is a program like any other."""
     from xdiag.discover.root import Root
-    from xdiag.doctor.admission import admit
+    from xdiag.doctor.admission import admit, working_directory
     from xdiag.doctor.patient import Patient
 
     try:
         return admit(command_line)
     except CannotRun as error:
         _say(f"what the program will open cannot be foretold: {error}")
+        cwd = working_directory()
         program = shutil.which(command_line[0]) or command_line[0]
         return Patient(
             root=Root("/"),
             environ=dict(os.environ),
-            program=os.path.abspath(program),
+            program=os.path.normpath(os.path.join(cwd, program)),
             command=command_line,
-            cwd=os.getcwd(),
+            cwd=cwd,
             launcher=True,
         )
 
@@ -146,7 +157,10 @@ def _chosen(repair: str, situation: Situation) -> Choice:
             return choose.auto(situation)
         except XdiagError as error:
             return choose.Choice(because=f"what to repair cannot be told: {error}")
-    return choose.named(filter(None, repair.split(",")), situation)
+    names = [each.strip() for each in repair.split(",") if each.strip()]
+    if not names:
+        raise Usage(f"--repair {repair!r} names no repair: auto, none, or what xdiag fix lists")
+    return choose.named(dict.fromkeys(names), situation)
 
 
 def _announce(choice: Choice, *, verbose: bool) -> None:
@@ -194,8 +208,13 @@ def _recorded(
         return
     try:
         record = Recorded(path, command_line, calls=calls)
+        if record.fewer_threads is not None:
+            _say(
+                f"there is little room for the record: it has places for {record.fewer_threads}"
+                " threads that make calls at a time"
+            )
         record.environment({}, reach)  # fails now where the audit library may not be used
-    except XdiagError as error:
+    except (OSError, XdiagError) as error:
         if path is not None:
             raise
         _say(f"no record: {error}")
@@ -208,13 +227,17 @@ def _recorded(
 @contextlib.contextmanager
 def _hook_told(choice: Choice) -> Iterator[dict[str, str]]:
     """Variables by which the import hook, where it is used, tells what it did; says it then."""
+    import fcntl
+
+    from xdiag.launch.recorded import HOOK
     from xdiag.launch.trust import private_folder
     from xdiag.repair import full_width_handle
 
     if full_width_handle.REPAIR not in choice.repairs:
         yield {}
         return
-    with tempfile.NamedTemporaryFile("r", dir=private_folder(), prefix="hook-") as log:
+    with tempfile.NamedTemporaryFile("r", dir=private_folder(), prefix=HOOK) as log:
+        fcntl.flock(log, fcntl.LOCK_EX)  # a later run removes what has no lock
         yield {full_width_handle.LOG: log.name}
         lines = log.read().splitlines()
     for line in lines or ["no binding was imported whose argument types had to be set"]:
@@ -231,6 +254,9 @@ def _report(record: Recorded, ending: Ending, *, quiet: bool) -> None:
     from xdiag.recording import diagnosis, read
     from xdiag.render import recording as rendering
 
+    if not record.is_in_place:
+        _say(f"{record.path} was replaced or removed: what this run did is not known")
+        return
     try:
         recording = read.read(record.path)
         diagnoses = diagnosis.diagnose(recording)

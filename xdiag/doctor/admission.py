@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 _IMAGE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+def working_directory() -> str:
+    """The directory of this process; the root directory where that was removed.
+
+    Programs start in a removed directory as in any other: what they name by an absolute path is
+    there.
+    """
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
+
+
 def admit(
     command: Sequence[str] = (),
     *,
@@ -37,7 +49,7 @@ def admit(
         if not equals or not name:
             raise Usage(f"--env {setting}: not of the form NAME=VALUE")
         environ[name] = value
-    cwd = os.getcwd() if tree.is_this_machine else "/"
+    cwd = working_directory() if tree.is_this_machine else "/"
     patient = Patient(root=tree, environ=environ, cwd=cwd, command=tuple(command))
     if command:
         start = command_line.understood(command, tree, environ, cwd)

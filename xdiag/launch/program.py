@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from xdiag.discover import elf
@@ -112,7 +113,8 @@ def _missing_interpreter(path: str) -> str:
         with open(path, "rb") as file:
             before, mark, rest = file.readline(_FIRST_LINE).partition(b"#!")
         if mark and not before:
-            named = os.fsdecode(b"".join(rest.split()[:1]))
+            # Ended by space, tab or newline (fs/binfmt_script.c); a carriage return is of the name.
+            named = os.fsdecode(b"".join(re.findall(rb"[^ \t\n\0]+", rest)[:1]))
         else:
             named = elf.read(path, Root("/")).interpreter
     except (OSError, XdiagError):

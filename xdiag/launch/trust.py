@@ -14,7 +14,7 @@ import grp
 import os
 import pwd
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,9 +66,9 @@ def private_folder() -> Path:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
         except OSError:
-            folder = user_cache.folder("records")
+            folder = _in_cache()
     else:
-        folder = user_cache.folder("records")
+        folder = _in_cache()
     if not _is_private(str(folder)):
         try:
             # Ours by name; made by a version, or under a umask, that cared less.
@@ -79,6 +79,23 @@ def private_folder() -> Path:
             raise _not_private(folder)
     check_trusted(str(folder), what="the directory for records")
     return folder
+
+
+def _in_cache() -> Path:
+    """The cache's directory for records; nothing is made where it would be refused."""
+    what = "the directory for records"
+    folder = user_cache.root() / "records"
+    # Of the directory itself the mode can still be mended.
+    there = next(each for each in folder.parents if os.path.lexists(each))
+    try:
+        for step in _steps(str(there)):
+            _check_step(replace(step, last=False), what, follow=True)
+        if there.is_dir():
+            # What is made in a sticky directory is ours, and stays.
+            _check_folder(str(there), what, holds_file=False)
+    except OSError as error:
+        raise CannotRun(f"{what}: {folder}: {error.strerror or error}") from error
+    return user_cache.folder("records")
 
 
 def check_ownership_of_tree(paths: Iterable[str], *, allow_root: bool) -> None:
@@ -140,7 +157,8 @@ class _Step:
 
 def _steps(path: str) -> Iterator[_Step]:
     """Every directory, link and file on the way, in the kernel's order; raises OSError."""
-    todo = _parts(os.path.join(os.getcwd(), path))
+    # The working directory is asked for only where it counts: it may be gone.
+    todo = _parts(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))
     #: Directories that lead to where we are, none of which is a link.
     done: list[str] = []
     links = 0

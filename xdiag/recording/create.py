@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import fcntl
 import json
 import os
 import stat
@@ -12,12 +14,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from xdiag import __version__, platforms
-from xdiag.errors import CannotRun, Usage
+from xdiag.errors import CannotRun, Usage, XdiagError
 from xdiag.model import SCHEMA_VERSION
 from xdiag.recording import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 #: What a reader reads of each part (read.py); more could be written and not be read.
@@ -25,6 +27,12 @@ MOST_THREADS, MOST_CALLS, MOST_EVENTS, MOST_FAILURES = 1 << 14, 1 << 23, 16 << 2
 
 #: Characters kept of the command line.
 _MOST_COMMAND = 4096
+
+#: A record's figures unless told, and the fewest threads where there is little room.
+THREADS, _LIFE, _RECENT, _EVENTS, _FAILURES = 1500, 256, 1024, 8 << 20, 512
+_FEWEST_THREADS = 16
+#: errno of flock(2) on file systems without locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 _FAILURES_SEEN = layout.Header.failures_seen.offset
 _COUNTERS = struct.Struct("<QQ")
@@ -35,6 +43,8 @@ class RecordFile:
 
     They are read with pread(2), which takes a microsecond: a mapping would show the same bytes, and
     end the reader where somebody cuts the file short.
+
+    One that was made by ``create`` is locked until it is closed, or this process has ended.
     """
 
     def __init__(self, path: str, fd: int) -> None:
@@ -58,6 +68,14 @@ class RecordFile:
             self._fd = -1
 
     @property
+    def is_in_place(self) -> bool:
+        """Whether this file, and no other one, is what its path leads to."""
+        try:
+            return os.path.samestat(os.lstat(self.path), os.fstat(self._fd))
+        except OSError:
+            return False
+
+    @property
     def failures_seen(self) -> int:
         """Calls that have failed so far."""
         return self._counters()[0]
@@ -79,11 +97,11 @@ def create(
     path: str | os.PathLike[str],
     *,
     command: Sequence[str],
-    threads: int = 1500,
-    life: int = 256,
-    recent: int = 1024,
-    events: int = 8 << 20,
-    failures: int = 512,
+    threads: int = THREADS,
+    life: int = _LIFE,
+    recent: int = _RECENT,
+    events: int = _EVENTS,
+    failures: int = _FAILURES,
     platform: str = "hip",
 ) -> RecordFile:
     """A new record file for a run of ``command``, readable and writable by this user alone.
@@ -95,21 +113,49 @@ def create(
 
         4096 + table (under 32 KiB) + 128 failures + events + threads (64 + 64 (life + recent))
 
-    bytes, 131 MB with the figures above; a run of one thread takes less than 0.3 MB of them.
+    bytes, 125 MiB with the figures above; a run of one thread takes less than 0.3 MiB of them.
 
     An existing record of this user is replaced as a whole.  Raises Usage for figures out of bounds
-    and for a path at which anything else lies; CannotRun where the file cannot be made, or the disk
-    has less room than the bound: a writer that runs out of it is ended by a signal.
+    and for a path at which anything else lies; CannotRun where the file cannot be made, where the
+    record there is another run's that is not over, or the disk has less room than the bound: a
+    writer that runs out of it is ended by a signal.
     """
     target = os.path.abspath(os.fspath(path))
     header, table = _planned(command, threads, life, recent, events, failures, platform)
     try:
-        if _is_ours(target):
-            return _replaced(target, header, table)
-        return RecordFile(target, _new(target, header, table))
+        with _ours(target) as there:
+            if there:
+                return _replaced(target, header, table)
+            return RecordFile(target, _new(target, header, table))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CannotRun(f"cannot create the record {target}: {reason}") from error
+
+
+def threads_that_fit(folder: str | os.PathLike[str], command: Sequence[str]) -> int:
+    """How many threads a record in ``folder`` has room for: 1500, halved until the disk has it.
+
+    Not below 16, whether or not they fit: ``create`` says then what is missing.
+    """
+    threads = THREADS
+    try:
+        free = _free(os.statvfs(folder))
+    except OSError:
+        return threads
+    while threads > _FEWEST_THREADS and _size(command, threads) > free:
+        threads = max(threads // 2, _FEWEST_THREADS)
+    return threads
+
+
+def remove_if_over(path: str | os.PathLike[str]) -> bool:
+    """Remove a record whose run is over, however it ended; whether it is gone now."""
+    try:
+        with _ours(os.fspath(path)) as there:
+            if there:
+                os.unlink(path)
+            return True
+    except (OSError, XdiagError):
+        return False
 
 
 def watch(path: str | os.PathLike[str]) -> RecordFile:
@@ -205,21 +251,58 @@ def _aligned(size: int) -> int:
 # ---- the file --------------------------------------------------------------------------------
 
 
-def _is_ours(path: str) -> bool:
-    """Whether a record of this user lies there; raises Usage where something else does."""
+@contextlib.contextmanager
+def _ours(path: str) -> Iterator[bool]:
+    """Whether a record of this user lies there, which nobody else replaces meanwhile.
+
+    Raises Usage where something else lies there, CannotRun where its run is not over.
+    """
     try:
         found = os.lstat(path)
     except FileNotFoundError:
-        return False
+        yield False
+        return
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
         raise Usage(f"{path} is there already and is no record of yours: name another file")
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    # For writing, which locks over NFS ask for (flock(2)); nothing is written.
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
+        # Another run that replaces it renames a file that is locked, and lets go of this one then.
+        if not _locked(fd) or not os.path.samestat(os.lstat(path), os.fstat(fd)):
+            raise CannotRun(
+                f"{path} is the record of a run that is not over: wait for it, or name another file"
+            )
         if os.read(fd, len(layout.MAGIC)) != layout.MAGIC:
             raise Usage(f"{path} is there already and is no record: name another file")
+        yield True
     finally:
         os.close(fd)
+
+
+def _locked(fd: int) -> bool:
+    """Lock a file for as long as it is open in this process; whether nobody else has.
+
+    The kernel lets go of it however the process ends.  Where the file system knows no locks, there
+    is none.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
     return True
+
+
+def _size(command: Sequence[str], threads: int) -> int:
+    """Bytes that a record with that many threads, and else as usual, may have."""
+    planned, _ = _planned(command, threads, _LIFE, _RECENT, _EVENTS, _FAILURES, "hip")
+    return int(planned.file_size)
+
+
+def _free(disk: os.statvfs_result) -> int:
+    return disk.f_bavail * disk.f_frsize
 
 
 def _replaced(path: str, header: layout.Header, table: bytes) -> RecordFile:
@@ -240,11 +323,12 @@ def _new(path: str, header: layout.Header, table: bytes) -> int:
     fd = os.open(path, flags, 0o600)
     try:
         os.fchmod(fd, 0o600)  # whatever the umask has taken away
-        free = os.fstatvfs(fd)
-        if free.f_bavail * free.f_frsize < header.file_size:
+        if not _locked(fd):  # only while somebody else looks what it is
+            raise OSError("another program holds it")
+        free = _free(os.fstatvfs(fd))
+        if free < header.file_size:
             raise OSError(
-                f"it may grow to {header.file_size >> 20} MiB, and"
-                f" {free.f_bavail * free.f_frsize >> 20} are free there"
+                f"it may grow to {header.file_size >> 20} MiB, and {free >> 20} are free there"
             )
         os.ftruncate(fd, header.file_size)
         os.pwrite(fd, table, header.table_offset)
