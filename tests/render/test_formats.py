@@ -261,49 +261,6 @@ def test_markdown_lets_no_markup_in(make):
     assert "table_open" in kinds
 
 
-# ---- html ----
-
-
-def test_html_is_one_file_without_scripts_or_resources(make):
-    text = render(make.mixed(), "html")
-    page = Page(text)
-    names = {tag for tag, _ in page.tags}
-    assert not names & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
-    assert all(href.startswith("#") for href in page.attributes("href"))
-    assert not page.attributes("src")
-    assert not [a for _, attrs in page.tags for a in attrs if a.startswith("on") or a == "style"]
-    style = text[text.index("<style>") : text.index("</style>")]
-    assert "url(" not in style and "@import" not in style
-    assert "prefers-color-scheme: dark" in style
-
-
-def test_html_links_lead_to_traces(make):
-    report = make.mixed()
-    page = Page(render(report, "html"))
-    ids = page.attributes("id")
-    assert len(ids) == len(set(ids)) == sum(bool(r.outcome.trace) for r in report.results)
-    assert {href[1:] for href in page.attributes("href")} == set(ids)
-    assert sum(tag == "details" for tag, _ in page.tags) >= len(ids)
-
-
-def test_html_shows_every_label_in_its_style(make):
-    cases = make.every_kind()
-    page = Page(render(make.report([result for result, _, _ in cases]), "html"))
-    for _, text, style in cases:
-        assert (style, text) in page.cells
-
-
-def test_html_has_a_rule_for_every_style(make):
-    text = render(make.report([make.result()]), "html")
-    for style in ("ok", "refused", "error", "fault", "setup", "absent"):
-        assert f"\n.{style} {{" in text
-
-
-def test_html_shows_hostile_strings_as_text(make):
-    page = Page(render(make.mixed(), "html"))
-    assert printable(make.hostile) in page.text()
-
-
 # ---- junit ----
 
 

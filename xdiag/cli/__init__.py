@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": ("xdiag.cli.explain", "Tell what a record says: who owns a refused handle."),
     "report": ("xdiag.cli.report", "Write everything into one file for a bug report."),
     "compare": ("xdiag.cli.compare", "Tell what changed between two matrices."),
+    "merge": ("xdiag.cli.merge", "Make one matrix of many machines or runtime versions."),
     "patterns": ("xdiag.cli.patterns", "List the patterns, or show one."),
     "fixes": ("xdiag.cli.fixes", "List the fixes, or show one."),
     "runtimes": ("xdiag.cli.runtimes", "List the runtimes found here, or add one."),

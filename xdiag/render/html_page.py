@@ -1,8 +1,12 @@
-"""The report as one HTML page that needs no other file and no script."""
+"""The report as one HTML page that needs no other file and no script.
+
+The page is read on a telephone, printed, and read aloud: see ``tests/render/test_html.py`` for what
+it is held to.  A trace is hidden until a link leads to it (``:target``), which every browser knows.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
@@ -14,7 +18,10 @@ from xdiag.render.styles import CSS
 from xdiag.render.text import count, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xdiag.model import Report, Result
+    from xdiag.render.matrix import Matrix
 
 
 def render(report: Report) -> str:
@@ -30,6 +37,34 @@ def render(report: Report) -> str:
     def anchor(result: Result | None) -> str:
         return anchors.get(id(result), "")
 
+    return page(
+        "report.html",
+        anchor=anchor,
+        by_cell=by_cell,
+        deciding=verdicts.deciding,
+        explanation=verdicts.EXPLANATION,
+        facts=header.facts(report),
+        interruption=header.interruption(report),
+        label=label,
+        legend=legend(report.results, report.target, complete=all(m.complete() for m in made)),
+        mark_styles=verdicts.MARK_STYLES,
+        matrices=made,
+        meaning=meaning,
+        not_run=not_run(report),
+        relation=verdicts.relation,
+        remedy=verdicts.remedy,
+        report=report,
+        summary=header.summary(report),
+        title=f"xdiag report: {report.target.runtime}",
+        trace=trace,
+        traced=[result for result in ordered if id(result) in anchors],
+        verdicts=verdicts.ordered(report),
+        **named(made),
+    )
+
+
+def page(template: str, **context: Any) -> str:
+    """A page from its template; every text in it is escaped and made printable."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("xdiag.render"),
         autoescape=True,
@@ -41,29 +76,18 @@ def render(report: Report) -> str:
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
     environment.globals.update(
-        anchor=anchor,
         consumer_title=consumer_title,
         count=count,
         css=CSS,
-        deciding=verdicts.deciding,
         fix_title=fix_title,
-        label=label,
-        mark_styles=verdicts.MARK_STYLES,
-        explanation=verdicts.EXPLANATION,
-        meaning=meaning,
         pattern_title=pattern_title,
-        relation=verdicts.relation,
-        remedy=verdicts.remedy,
-        trace=trace,
     )
-    return environment.get_template("report.html").render(
-        report=report,
-        matrices=made,
-        facts=header.facts(report),
-        interruption=header.interruption(report),
-        legend=legend(report.results, report.target, complete=all(m.complete() for m in made)),
-        not_run=not_run(report),
-        verdicts=verdicts.ordered(report),
-        by_cell=by_cell,
-        traced=[result for result in ordered if id(result) in anchors],
-    )
+    return environment.get_template(template).render(context)
+
+
+def named(made: Sequence[Matrix]) -> dict[str, list[str]]:
+    """The patterns and fixes of matrices, for a list of what they are."""
+    return {
+        "patterns": list(dict.fromkeys(pattern for m in made for pattern in m.patterns)),
+        "fixes": list(dict.fromkeys(fix for m in made for fix in m.fixes)),
+    }

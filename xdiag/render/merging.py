@@ -1,0 +1,377 @@
+"""One matrix over many runs: what all have seen, and who has seen what where they differ."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.padding import Padding
+from rich.text import Text
+
+from xdiag.render import html_page, json_document, seen, table
+from xdiag.render.header import STANDS_IN
+from xdiag.render.labels import Label, label, legend
+from xdiag.render.markdown import table as markdown_table
+from xdiag.render.matrix import Matrix, arranged, consumer_title
+from xdiag.render.styles import TERMINAL
+from xdiag.render.terminal import printed, show_pairs
+from xdiag.render.text import count, printable
+from xdiag.render.text import markdown as escaped
+from xdiag.saved import names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+    from xdiag.merging import Merged, Row, Seen
+    from xdiag.saved import Run
+
+#: In the matrix, where the runs do not agree.
+DIFFERS = Label("differs", "warn")
+
+#: Formats and the endings of the files that they are written to.
+FORMATS = {"table": ".txt", "markdown": ".md", "json": ".json", "csv": ".csv", "html": ".html"}
+
+
+def render(merged: Merged, form: str, width: int | None = None) -> str:
+    """The merged matrix as text in ``form``, a key of ``FORMATS``."""
+    if form == "json":
+        return json_document.record(merged)
+    if form == "markdown":
+        return markdown(merged)
+    if form == "csv":
+        return rows_as_csv(merged)
+    if form == "html":
+        return html(merged)
+    return printed(lambda console: show(merged, console), width)
+
+
+# ---- what is said ----
+
+
+def summary(merged: Merged) -> str:
+    """How many runs and cells, and how many cells differ."""
+    agreeing, differing = len(merged.agreeing), len(merged.differing)
+    text = f"{count(len(merged.runs), 'run')}, {count(agreeing + differing, 'cell')}:"
+    if len(merged.runs) == 1:
+        return f"{text} nothing to agree or differ with"
+    return f"{text} {agreeing} agree, {differing} differ"
+
+
+def cautions(merged: Merged) -> list[str]:
+    """What a reader has to know before the rest, in sentences."""
+    software = [run for run in merged.runs if run.target.agent == "software"]
+    said = []
+    if software and len(software) < len(merged.runs):
+        said.append(
+            f"{len(software)} of {count(len(merged.runs), 'run')} on the software agent, the others"
+            f" on hardware. {STANDS_IN} Where they differ, it may be the agent's doing."
+        )
+    elif software:
+        said.append(STANDS_IN)
+    short = sum(run.results < run.planned for run in merged.runs)
+    if short:
+        said.append(f"{count(short, 'run')} interrupted: fewer cells than were planned.")
+    if asked := sum(row.asked_differently for row in merged.rows):
+        said.append(
+            f"Steps or variables are not the same in all runs in {count(asked, 'cell')}: those are"
+            " not the same experiment."
+        )
+    return said
+
+
+def run_facts(run: Run) -> tuple[str, ...]:
+    """What is told of a run beside its name; ``RUN_HEADS`` stand over it."""
+    target = run.target
+    cells = f"{run.results} of {run.planned}" if run.results < run.planned else str(run.results)
+    return (
+        target.runtime,
+        target.build_id[:12],
+        target.agent,
+        run.host.system,
+        run.xdiag,
+        run.started,
+        cells,
+    )
+
+
+RUN_HEADS = ("runtime", "build id", "agent", "system", "xdiag", "started", "cells")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What some runs have seen in a cell, as texts."""
+
+    mark: Label
+    #: The call that failed, and the one that never returned; empty where none did.
+    call: str
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A cell in which runs differ, as texts."""
+
+    cell: str
+    told: tuple[Told, ...]
+    lacking: tuple[str, ...]
+    asked_differently: bool
+
+
+def differences(merged: Merged) -> list[Difference]:
+    """The cells that differ, each with who has seen what."""
+    named = names(merged.runs)
+    return [
+        Difference(
+            cell=_cell(row),
+            told=tuple(_told(each, named) for each in row.seen),
+            lacking=tuple(named[id] for id in merged.lacking(row)),
+            asked_differently=row.asked_differently,
+        )
+        for row in merged.differing
+    ]
+
+
+def _told(each: Seen, named: dict[str, str]) -> Told:
+    failed, died = each.result.outcome.call, seen.call_in_flight(each.result)
+    calls = [failed, f"died in {died}" if died and died != failed else ""]
+    return Told(
+        mark=label(each.result),
+        call=", ".join(filter(None, calls)),
+        runs=tuple(named[id] for id in each.runs),
+    )
+
+
+def _cell(row: Row) -> str:
+    return f"{row.pattern}/{row.fix}/{row.consumer}"
+
+
+def partial(merged: Merged) -> list[tuple[tuple[str, ...], list[str]]]:
+    """Cells that agree and that not all runs have: by the runs that lack them."""
+    named = names(merged.runs)
+    found: dict[tuple[str, ...], list[str]] = {}
+    for row in merged.agreeing:
+        if lacking := merged.lacking(row):
+            found.setdefault(tuple(named[id] for id in lacking), []).append(_cell(row))
+    return list(found.items())
+
+
+@dataclass(frozen=True)
+class _MergedMatrix(Matrix):
+    """A matrix whose differing places say so."""
+
+    differing: frozenset[tuple[str, str]] = frozenset()
+
+    def label(self, pattern: str, fix: str) -> Label:
+        return DIFFERS if (pattern, fix) in self.differing else super().label(pattern, fix)
+
+
+def _matrices(merged: Merged) -> list[Matrix]:
+    differing = {(row.consumer, row.pattern, row.fix) for row in merged.differing}
+    return [
+        _MergedMatrix(
+            consumer=made.consumer,
+            patterns=made.patterns,
+            fixes=made.fixes,
+            results=made.results,
+            differing=frozenset(
+                (pattern, fix) for who, pattern, fix in differing if who == made.consumer
+            ),
+        )
+        for made in arranged([row.seen[0].result for row in merged.rows])
+    ]
+
+
+def _legend(merged: Merged, made: Sequence[Matrix]) -> list[tuple[Label, str]]:
+    if not merged.runs:
+        return []
+    agreed = [row.seen[0].result for row in merged.agreeing]
+    # The newest runtime's, whose remarks hold for a label that older ones share.
+    entries = legend(agreed, merged.runs[-1].target, complete=all(m.complete() for m in made))
+    if merged.differing:
+        entries.append(
+            (DIFFERS, "the runs have not seen the same: who has seen what is told below")
+        )
+    return entries
+
+
+# ---- on a terminal ----
+
+
+def show(merged: Merged, console: Console) -> None:
+    """Print the runs, the matrices, and where they differ who has seen what."""
+    console.print(Text(summary(merged), style="bold"))
+    for caution in cautions(merged):
+        console.print(Text.assemble(("caution  ", TERMINAL["warn"]), printable(caution)))
+    named = names(merged.runs)
+    for run in merged.runs:
+        console.print(Text(f"\n{printable(named[run.id])}", overflow="fold"))
+        facts = zip(RUN_HEADS, run_facts(run), strict=True)
+        line = ", ".join(f"{head} {fact}" for head, fact in facts if fact)
+        _below(line, console, style="dim")
+    made = _matrices(merged)
+    table.show_matrices(made, _legend(merged, made), console)
+    if told := differences(merged):
+        console.print(Text(f"\n{count(len(told), 'cell')} differ", style="bold"))
+    for difference in told:
+        console.print()
+        console.print(Text(printable(difference.cell), overflow="fold"))
+        for each in difference.told:
+            seen_as = Text(overflow="fold")
+            seen_as.append(each.mark.text, TERMINAL[each.mark.style])
+            seen_as.append(printable(f"  {each.call}" if each.call else ""), "dim")
+            console.print(Padding(seen_as, (0, 0, 0, 2), expand=False))
+            for name in each.runs:
+                _below(name, console, indent=6)
+        for name in difference.lacking:
+            _below(f"not in: {name}", console, style="dim")
+        if difference.asked_differently:
+            _below("not the same steps or variables in all of them", console, style="dim")
+    if lacking := partial(merged):
+        console.print(Text("\nnot in every run", style="bold"))
+        console.print()
+        pairs = [(count(len(cells), "cell"), _not_in(who)) for who, cells in lacking]
+        show_pairs(console, pairs, style="")
+
+
+def _not_in(runs: Iterable[str]) -> str:
+    return f"not in: {'; '.join(runs)}"
+
+
+def _below(text: str, console: Console, *, indent: int = 2, style: str = "") -> None:
+    line = Text(printable(text), style=style, overflow="fold")
+    console.print(Padding(line, (0, 0, 0, indent), expand=False))
+
+
+# ---- as Markdown ----
+
+
+def markdown(merged: Merged) -> str:
+    """The merged matrix in GitHub's dialect."""
+    named = names(merged.runs)
+    made = _matrices(merged)
+    parts = ["# xdiag merge", escaped(summary(merged))]
+    parts += [f"> **Caution:** {escaped(caution)}" for caution in cautions(merged)]
+    rows = [(named[run.id], *run_facts(run)) for run in merged.runs]
+    parts.append(markdown_table(("run", *RUN_HEADS), rows))
+    for matrix in made:
+        cells = [
+            (pattern, *(matrix.label(pattern, fix).text for fix in matrix.fixes))
+            for pattern in matrix.patterns
+        ]
+        title = escaped(f"{matrix.consumer}: {consumer_title(matrix.consumer)}")
+        parts.append(f"## Consumer {title}\n\n{markdown_table(('pattern', *matrix.fixes), cells)}")
+    if entries := _legend(merged, made):
+        meanings = [(mark.text, meaning) for mark, meaning in entries]
+        parts += ["## Legend", markdown_table(("label", "meaning"), meanings)]
+    if told := differences(merged):
+        lines = [
+            (difference.cell, each.mark.text, each.call, "; ".join(each.runs))
+            for difference in told
+            for each in difference.told
+        ]
+        parts.append(f"## {count(len(told), 'cell')} differ")
+        parts.append(markdown_table(("cell", "seen", "call", "by"), lines))
+    if lacking := partial(merged):
+        items = [f"- {count(len(cells), 'cell')} {escaped(_not_in(who))}" for who, cells in lacking]
+        parts += ["## Not in every run", "\n".join(items)]
+    return "\n\n".join(parts) + "\n"
+
+
+# ---- as CSV ----
+
+COLUMNS = (
+    "pattern",
+    "fix",
+    "consumer",
+    "agrees",
+    "label",
+    "outcome",
+    "code",
+    "name",
+    "failing_call",
+    "died_in_call",
+    "signal",
+    "status",
+    "run",
+    "run_id",
+    "platform",
+    "version",
+    "agent",
+    "device",
+    "system",
+    "runtime",
+    "build_id",
+    "started",
+)
+
+
+def rows_as_csv(merged: Merged) -> str:
+    """A row per cell and run."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    named = names(merged.runs)
+    runs = {run.id: run for run in merged.runs}
+    for row in merged.rows:
+        for each in row.seen:
+            for id in each.runs:
+                writer.writerow(map(printable, _csv_row(row, each, runs[id], named[id])))
+    return written.getvalue()
+
+
+def _csv_row(row: Row, each: Seen, run: Run, name: str) -> tuple[str, ...]:
+    outcome, target = each.result.outcome, run.target
+    return (
+        row.pattern,
+        row.fix,
+        row.consumer,
+        "yes" if row.agrees else "no",
+        label(each.result).text,
+        outcome.kind.value,
+        "" if outcome.code is None else str(outcome.code),
+        outcome.name,
+        outcome.call,
+        seen.call_in_flight(each.result),
+        outcome.signal,
+        "" if outcome.status is None else str(outcome.status),
+        name,
+        run.id,
+        target.platform,
+        target.version,
+        target.agent,
+        target.device_name,
+        run.host.system,
+        target.runtime,
+        target.build_id,
+        run.started,
+    )
+
+
+# ---- as a page ----
+
+
+def html(merged: Merged) -> str:
+    """One page without other files or scripts; a place that differs leads to who has seen what."""
+    named = names(merged.runs)
+    made = _matrices(merged)
+    told = differences(merged)
+    # Names of cells may hold any character; numbers are safe.
+    anchors = {difference.cell: f"d{place}" for place, difference in enumerate(told)}
+    return html_page.page(
+        "merged.html",
+        anchors=anchors,
+        cautions=cautions(merged),
+        differences=told,
+        heads=RUN_HEADS,
+        legend=_legend(merged, made),
+        matrices=made,
+        partial=[(cells, _not_in(who)) for who, cells in partial(merged)],
+        runs=[(named[run.id], run_facts(run)) for run in merged.runs],
+        summary=summary(merged),
+        title=f"xdiag: a matrix over {count(len(merged.runs), 'run')}",
+        **html_page.named(made),
+    )
