@@ -7,6 +7,7 @@ per language spells the rest out.
 from __future__ import annotations
 
 import importlib
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,14 @@ def write(
     *,
     platform: str = "hip",
     name: str = "",
+    options: str = "",
     result: Result | None = None,
     target: Target | None = None,
 ) -> str:
     """The text of a program that tells the cell's story, in one of ``LANGUAGES``.
 
-    ``name`` is the file's, for the commands in its head.  With a ``result`` of this cell, and the
+    ``name`` is the file's, for the commands in its head; ``options`` are those of ``xdiag probe``
+    that the cell was planned with, besides its three names.  With a ``result`` of this cell, and the
     ``target`` that it was obtained on, the head says what was seen there.  Nothing is run.  Raises
     Usage with the reason where the cell is not applicable or the language cannot tell the story.
     """
@@ -43,7 +46,8 @@ def write(
 
     module, usual = LANGUAGES[language]
     writer = importlib.import_module(module)
-    words = Words(name or usual, what_was_seen(result, target) if result is not None else "")
+    seen = what_was_seen(result, target) if result is not None else ""
+    words = Words(shlex.quote(name or usual), seen, result, f"{options} " if options else "")
     text: str = writer.write(cell, platform, words)
     if text.count("\n") > MOST_LINES:
         # What can be read elsewhere goes first.

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from xdiag import platforms
 from xdiag.emit.head import Words, head
 from xdiag.emit.program import STARTS, Argument, Line, Program, Variable, program
-from xdiag.emit.writing import WIDTH, identifiers, paragraphs, render, wrapped
+from xdiag.emit.writing import (
+    CXX_KEYWORDS,
+    WIDTH,
+    identifiers,
+    no_comment,
+    paragraphs,
+    render,
+    wrapped,
+)
 from xdiag.engine.child import NOT_READY
 from xdiag.errors import Usage
 
@@ -19,18 +27,6 @@ if TYPE_CHECKING:
     from xdiag.model import Cell
 
 _TEMPLATE = "program.c.jinja"
-#: What a variable cannot be called: words of C and C++, and functions of the C library.
-_KEYWORDS = """
-    alignas alignof and asm auto bitand bitor bool break case catch char class compl const
-    constexpr continue decltype default delete do double else enum explicit export extern false
-    float for friend goto if inline int long main mutable namespace new noexcept not nullptr
-    operator or private protected public register requires restrict return short signed sizeof
-    static struct switch template this throw true try typedef typeid typename typeof union
-    unsigned using virtual void volatile while xor
-
-    abort abs access atexit close dup exit exp fork free link malloc pause pipe raise read remove
-    rename rewind signal sleep stdin stdout system unlink wait write
-""".split()  # noqa: SIM905 - to be read, not to be counted
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ def write(cell: Cell, platform: str, words: Words) -> str:
 
     Raises Usage where the story cannot be told so.
     """
-    identifier = identifiers(_TEMPLATE, _KEYWORDS)
+    identifier = identifiers(_TEMPLATE, CXX_KEYWORDS)
     return _Writer(program(cell, platform, identifier), platform, identifier).text(words)
 
 
@@ -130,13 +126,12 @@ class _Writer:
             for each in self._line(line)
             for text in wrapped(f"  {each}")
         ]
-        stem = words.name.rpartition(".")[0] or words.name
         texts = head(
             told,
             words,
             language="c",
-            build=[f"cc {words.name} -o {stem} -ldl -lpthread   # hipcc does too"],
-            run=f"./{stem}",
+            build=[f"cc {words.name} -o repro -ldl -lpthread   # hipcc does too"],
+            run="./repro",
             note=_EXIT_STATUS,
         )
         own = {v.name: _value_type(v.kind) for v in told.variables if v.own}
@@ -149,7 +144,7 @@ class _Writer:
             _TEMPLATE,
             flags=", ".join(f"{flag} = {value}" for flag, value in _values(flags)),
             meanings=_meanings(flags),
-            head=[_no_comment(line) for line in paragraphs(texts, WIDTH - 3)],
+            head=[no_comment(line) for line in paragraphs(texts, WIDTH - 3)],
             program=told,
             kinds=told.kinds(),
             actors=self._enumerated(),
@@ -336,11 +331,6 @@ def _static(declarations: list[str], *, own: bool = False) -> list[str]:
         else:
             lines[place] += f" {text}"
     return lines
-
-
-def _no_comment(line: str) -> str:
-    """A line that neither ends the comment that it stands in nor begins another."""
-    return line.replace("*/", "* /").replace("/*", "/ *")
 
 
 def _kind(argument: Argument) -> _Kind:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from xdiag import __version__
 from xdiag.consumers import CONSUMERS
 from xdiag.fixes import FIXES
 from xdiag.model import OutcomeKind
 from xdiag.patterns import PATTERNS
+from xdiag.render.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,9 @@ class Words:
 
     name: str
     seen: str = ""
+    result: Result | None = None
+    #: What else ``xdiag probe`` was told, with a space after it.
+    options: str = ""
     brief: bool = False
 
 
@@ -33,8 +37,8 @@ _ARGUMENTS = {
     "first": ("/opt/rocm/lib/libamdhip64.so.6", "the runtime under test"),
     "copy": ("/tmp/copy/libamdhip64.so.6", "another file with the same content: cp -L"),
     "link": ("/tmp/link/libamdhip64.so.6", "the same file under another name: ln -s"),
-    "soname": ("libamdhip64.so.6", "its SONAME, and a name in the copy's directory"),
-    "name": ("libamdhip64.so", "its name without a version, in the copy's directory"),
+    "soname": ("libamdhip64.so.6", "its SONAME, a name in COPY's directory"),
+    "name": ("libamdhip64.so", "its name without a version, in COPY's directory"),
 }
 #: Placeholders of a cell's environment, in the words of a shell.
 _SHELL = {
@@ -51,16 +55,25 @@ _AUDIT = (
 
 
 def head(
-    program: Program, words: Words, *, language: str, build: Sequence[str], run: str, note: str
+    program: Program,
+    words: Words,
+    *,
+    language: str,
+    build: Sequence[str],
+    run: str,
+    note: str,
+    given: Literal["arguments", "environment"] = "arguments",
 ) -> list[str]:
     """Paragraphs; one that begins with a space is a line as it is.
 
     ``build`` are the commands before it can be run, ``run`` the command without its arguments;
-    ``note`` says what comes of it.
+    ``note`` says what comes of it.  Paths are given to it as arguments or in the environment.
     """
     cell = program.cell
     texts = [_story(cell, brief=words.brief), "", *([words.seen, ""] if words.seen else [])]
-    if program.opened == ("first",) and not cell.environment:
+    if given == "environment":
+        commands = [*_shell_variables(program, exported=True), *_command(cell, run)]
+    elif program.opened == ("first",) and not cell.environment:
         path, what = _ARGUMENTS["first"]
         commands = [f"{run} {path}   # {what}"]
     else:
@@ -70,8 +83,8 @@ def head(
     if "audit" in _placeholders(cell):
         texts.append(_AUDIT)
     fix = f" -f {cell.fix}" if cell.fix != "none" else ""
-    command = f"probe -p {cell.pattern}{fix} -c {cell.consumer} --emit {language}"
-    return [*texts, f"Written by xdiag {__version__}: {command}"]
+    command = f"probe {words.options}-p {cell.pattern}{fix} -c {cell.consumer} --emit {language}"
+    return [printable(text) for text in (*texts, f"Written by xdiag {__version__}: {command}")]
 
 
 def sentence(text: str) -> str:
@@ -134,19 +147,22 @@ def _placeholders(cell: Cell) -> set[str]:
     return {name for value in cell.environment.values() for name in re.findall(r"{(\w+)}", value)}
 
 
-def _shell_variables(program: Program) -> list[str]:
-    needed = list(program.opened)
+def _shell_variables(program: Program, *, exported: bool = False) -> list[str]:
+    needed = [what for what in program.opened if not exported or what != "first"]
     used = _placeholders(program.cell)
     if used & {"first", "first_directory"} and "first" not in needed:
         needed.insert(0, "first")
     if "copy_directory" in used and "copy" not in needed:
         needed.append("copy")
-    rows = [(f"{what.upper()}={_ARGUMENTS[what][0]}", _ARGUMENTS[what][1]) for what in needed]
+    export = "export " if exported else ""
+    rows = [
+        (f"{export}{what.upper()}={example}", meaning)
+        for what, (example, meaning) in ((what, _ARGUMENTS[what]) for what in needed)
+    ]
     if "audit" in used:
         find = "from xdiag.launch import audit_library; print(audit_library.path())"
         rows.append((f"AUDIT=$(python3 -c '{find}')", ""))
-    width = max((len(setting) for setting, what in rows if what), default=0)
-    return [f"{setting:<{width}}  # {what}" if what else setting for setting, what in rows]
+    return [f"{setting}  # {what}" if what else setting for setting, what in rows]
 
 
 def _command(cell: Cell, run: str) -> list[str]:

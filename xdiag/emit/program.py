@@ -6,16 +6,20 @@ starts and ends whom, as ``engine.child`` decides it while it tells the story.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdiag import native, platforms
 from xdiag.errors import Usage
+from xdiag.model import ACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xdiag.model import Cell, Step
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 #: Steps that start an actor, and those that derive a value from another.
 STARTS = ("thread", "native_thread", "fork")
@@ -137,7 +141,24 @@ def program(cell: Cell, platform: str, identifier: Callable[[str], str]) -> Prog
     """
     if cell.not_applicable:
         raise Usage(f"there is no such experiment to write down: {cell.not_applicable}")
+    for index, step in enumerate(cell.steps):
+        _check(step, index)
     return _Walk(cell, platform, identifier).program()
+
+
+def _check(step: Step, index: int) -> None:
+    """Raise Usage for a step that no pattern can have: a cell may come from a file.
+
+    What is written into a program is a name or a number, and nothing else.
+    """
+    words = [*step.actors, step.result, step.runtime, step.verb]
+    words += [argument for argument in step.args if isinstance(argument, str)]
+    known = step.verb in (native.calls() if step.runtime else ACTIONS)
+    if step.verb == "open" and not step.runtime:
+        what, way = (*step.args, "local")[:2]
+        known = what in (*OPENABLE, "loaded") and way in native.WAYS
+    if not known or not step.actors or not all(not word or _NAME.fullmatch(word) for word in words):
+        raise Usage(f"step {index} is none that can be written down: {str(step)!r}")
 
 
 class _Walk:

@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 #: Columns of a line, at most.
 WIDTH = 100
 
+#: What a variable cannot be called: words of C and C++, and functions of the C library.
+CXX_KEYWORDS = """
+    alignas alignof and asm auto bitand bitor bool break case catch char class compl const
+    constexpr continue decltype default delete do double else enum explicit export extern false
+    float for friend goto if inline int long main mutable namespace new noexcept not nullptr
+    operator or private protected public register requires restrict return short signed sizeof
+    static struct switch template this throw true try typedef typeid typename typeof union
+    unsigned using virtual void volatile while xor
+
+    abort abs access atexit close dup exit exp fork free link malloc pause pipe raise read remove
+    rename rewind signal sleep stdin stdout system unlink wait write
+""".split()  # noqa: SIM905 - to be read, not to be counted
+
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: What is no program text in a template: its own tags, comments, strings.
 _NO_TEXT = re.compile(
@@ -102,3 +115,8 @@ def paragraphs(texts: Iterable[str], width: int) -> list[str]:
         else:
             lines += textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
     return lines
+
+
+def no_comment(line: str) -> str:
+    """A line that neither ends the comment that it stands in nor begins another."""
+    return line.replace("*/", "* /").replace("/*", "/ *")
