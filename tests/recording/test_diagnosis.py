@@ -9,6 +9,7 @@ from xdiag.errors import CannotRun
 from xdiag.recording.provenance import Diagnosis, Provenance, diagnose, provenance, story
 from xdiag.recording.read import read
 
+B7, A7 = "/opt/rocm/lib/libamdhip64.so.7", "/torch/lib/libamdhip64.so.7"
 A, B = "/torch/lib/libamdhip64.so.6", "/opt/rocm/lib/libamdhip64.so.6"
 STREAM, OTHER, EVENT = 0x7F12_8765_4320, 0x7F12_1234_5670, 0x7F12_0000_EE00
 
@@ -104,7 +105,7 @@ def test_two_runtimes_709(scene: Scene) -> None:
 
 def test_two_runtimes_in_silence(scene: Scene) -> None:
     """HIP 7: the other copy's stream is taken without a check."""
-    b = scene.second()
+    b = scene.process.runtime(B7, 1.5)
     scene.thread.make(scene.a, STREAM, 10)
     for number in range(10):
         scene.thread.use(b, STREAM, 20 + number)
@@ -128,7 +129,7 @@ def test_one_root_cause_is_one_diagnosis(written: Written) -> None:
 
 
 def test_the_first_failing_call_comes_first(scene: Scene) -> None:
-    b = scene.second()
+    b = scene.process.runtime(B7, 1.5)
     thread, a = scene.thread, scene.a
     thread.make(a, STREAM, 10)
     thread.make(a, OTHER, 12)
@@ -197,14 +198,121 @@ def test_destroyed(scene: Scene) -> None:
     assert found.provenance.ended.name == "hipStreamDestroy"
 
 
-def test_destroyed_and_used_in_silence(scene: Scene) -> None:
-    scene.thread.make(scene.a, STREAM, 10)
-    scene.thread.call("StreamDestroy", scene.a, 20, stream=STREAM, took=5)
-    other = scene.process.thread(101)
-    other.use(scene.a, STREAM, 22)  # while it is being destroyed: a race, won
+def test_destroyed_and_used_in_silence(written: Written) -> None:
+    """HIP 7 checks nothing: freed memory was read, or it is a stream that was not seen made."""
+    process = written.process(100)
+    a, main = process.runtime(A7), process.thread()
+    main.make(a, STREAM, 10)
+    main.call("StreamDestroy", a, 20, stream=STREAM, took=5)
+    other = process.thread(101)
+    other.use(a, STREAM, 22)  # while it is being destroyed: a race, won
+    assert _diagnoses(written) == ()
+    other.use(a, STREAM, 30)
+    found = _only(written)
+    assert (found.cause, found.certain) == ("destroyed-stream", False)
+
+
+@pytest.mark.parametrize("code", [0, 600])
+def test_success_says_that_a_destroyed_stream_was_made_again(scene: Scene, code: int) -> None:
+    """Up to HIP 6 a call that checks succeeds with a live stream only; its maker was not seen."""
+    thread, a = scene.thread, scene.a
+    thread.make(a, STREAM, 10)
+    thread.call("StreamDestroy", a, 20, stream=STREAM)
+    thread.call("StreamQuery", a, 30, stream=STREAM, result=code)
+    thread.call("MemsetAsync", a, 31, stream=STREAM)
     assert _diagnoses(scene.written) == ()
-    other.use(scene.a, STREAM, 30)
-    assert _only(scene.written).cause == "destroyed-stream"
+    # What became of that one was not seen either.
+    thread.use(a, STREAM, 40, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.certain) == ("unknown-handle", False)
+    assert "was ended by hipStreamDestroy, and is one again" in found.sentence
+
+
+def test_a_stream_made_again_unseen_and_destroyed_in_sight(scene: Scene) -> None:
+    thread, a = scene.thread, scene.a
+    thread.make(a, STREAM, 10)
+    thread.call("StreamDestroy", a, 20, stream=STREAM)
+    thread.use(a, STREAM, 30)
+    thread.call("StreamDestroy", a, 40, stream=STREAM)
+    thread.use(a, STREAM, 50, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.certain, found.calls) == ("destroyed-stream", True, 1)
+    assert found.provenance is not None and found.provenance.ended is not None
+    assert found.provenance.ended.begun == pytest.approx(0.040)
+
+
+def test_what_hip_7_checks_still_is_a_proof(written: Written) -> None:
+    process = written.process(100)
+    a, thread = process.runtime(A7), process.thread()
+    thread.make(a, STREAM, 10)
+    thread.call("StreamDestroy", a, 20, stream=STREAM)
+    thread.call("StreamGetDevice", a, 30, stream=STREAM)
+    thread.use(a, STREAM, 40)
+    assert _diagnoses(written) == ()
+
+
+def test_a_foreign_stream_that_a_check_accepts_is_its_own(scene: Scene) -> None:
+    b = scene.second()
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.use(b, STREAM, 20)
+    found = _only(scene.written)
+    assert (found.cause, found.fault) == ("two-runtimes-loaded", False)
+    assert "was accepted by the other, which has made a stream there" in found.sentence
+    scene.thread.use(b, STREAM, 30, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.certain, found.calls) == ("two-runtimes", False, 1)
+
+
+def test_a_success_after_a_reset(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.call("DeviceReset", scene.a, 20)
+    scene.thread.use(scene.a, STREAM, 30)
+    assert _diagnoses(scene.written) == ()
+    scene.thread.use(scene.a, STREAM, 40, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.certain) == ("unknown-handle", False)
+    assert "was ended by hipDeviceReset, and is one again" in found.sentence
+
+
+def test_not_ready_is_not_called_success(written: Written) -> None:
+    process = written.process(100)
+    a, b, thread = process.runtime(A7), process.runtime(B7), process.thread()
+    thread.make(a, STREAM, 10)
+    thread.call("StreamQuery", b, 20, stream=STREAM, result=600)
+    thread.use(b, STREAM, 30)
+    found = _only(written)
+    assert (found.calls, found.succeeded, found.not_ready) == (2, 1, 1)
+    assert any("1 returned success, 1 answered 600 hipErrorNotReady" in e for e in found.evidence)
+
+
+def test_destroyed_during_the_call(scene: Scene) -> None:
+    """The call began first, and found the stream gone when it looked."""
+    scene.thread.make(scene.a, STREAM, 10)
+    other = scene.process.thread(101)
+    other.call("StreamQuery", scene.a, 20, stream=STREAM, result=709, took=10)
+    scene.thread.call("StreamDestroy", scene.a, 22, stream=STREAM)
+    found = _only(scene.written)
+    assert (found.cause, found.certain, found.calls) == ("destroyed-stream", True, 1)
+    assert "destroyed during the call of hipStreamQuery" in found.sentence
+    assert _what(found) == ["made", "destroyed", "refused"]
+
+
+def test_destroyed_after_the_call_that_was_refused(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.use(scene.a, STREAM, 20, result=709)
+    scene.thread.call("StreamDestroy", scene.a, 40, stream=STREAM)
+    found = _only(scene.written)
+    assert found.cause == "unexplained" and _what(found) == ["made", "refused"]
+    assert found.provenance is not None and found.provenance.ended is None
+
+
+def test_reset_during_the_call(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    other = scene.process.thread(101)
+    other.call("StreamQuery", scene.a, 20, stream=STREAM, result=709, took=10)
+    scene.thread.call("DeviceReset", scene.a, 22)
+    found = _only(scene.written)
+    assert found.cause == "device-reset" and "during the call" in found.sentence
 
 
 def test_a_destruction_that_failed_ends_nothing(scene: Scene) -> None:
@@ -251,7 +359,7 @@ def test_a_reset_of_a_device_that_is_not_known(scene: Scene) -> None:
     for number in range(20):  # the ring of 16 has forgotten the first of them
         other.call("SetDevice" if number == 0 else "GetDeviceCount", scene.a, 12 + number / 10)
     other.call("DeviceReset", scene.a, 20)
-    scene.thread.use(scene.a, STREAM, 30)
+    scene.thread.call("MemsetAsync", scene.a, 30, stream=STREAM)
     assert _diagnoses(scene.written) == ()
     scene.thread.use(scene.a, STREAM, 40, result=709)
     found = _only(scene.written)
@@ -263,11 +371,19 @@ def test_a_reset_that_resets_nothing(scene: Scene) -> None:
     """hipDevicePrimaryCtxReset leaves streams as they are, as measured on HIP 5.2.3."""
     scene.thread.make(scene.a, STREAM, 10)
     scene.thread.call("DevicePrimaryCtxReset", scene.a, 20)
-    scene.thread.use(scene.a, STREAM, 30)
+    scene.thread.call("MemsetAsync", scene.a, 30, stream=STREAM)
     assert _diagnoses(scene.written) == ()
     scene.thread.use(scene.a, STREAM, 40, result=709)
     found = _only(scene.written)
     assert (found.cause, found.certain, _what(found)[1]) == ("device-reset", False, "may be reset")
+
+
+def test_what_was_accepted_after_a_reset_was_not_ended_by_it(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.call("DevicePrimaryCtxReset", scene.a, 20)
+    scene.thread.use(scene.a, STREAM, 30)
+    scene.thread.use(scene.a, STREAM, 40, result=709)
+    assert _only(scene.written).cause == "unexplained"
 
 
 def test_an_address_made_again_is_another_stream(scene: Scene) -> None:
@@ -531,3 +647,22 @@ def test_the_story_of_a_handle(scene: Scene) -> None:
         assert half.related == (STREAM,) and [step.what for step in half.steps][-1] == "refused"
         nothing = story(recording, 0xDEAD_BEEF_0000)
         assert nothing.steps == () and "no call that the record has" in nothing.sentences[0]
+
+
+def test_the_story_says_how_it_ended(scene: Scene) -> None:
+    thread, a = scene.thread, scene.a
+    thread.make(a, STREAM, 10)
+    thread.use(a, STREAM, 20)
+    with read(scene.written.path) as recording:
+        made = f"stream {STREAM:#x} was made by A ({A}), the copy that was called"
+        assert story(recording, STREAM).sentences == (f"{made}, and not seen ending",)
+    thread.call("StreamDestroy", a, 30, stream=STREAM)
+    with read(scene.written.path) as recording:
+        assert story(recording, STREAM).sentences == (
+            f"{made}, and destroyed later by hipStreamDestroy",
+        )
+    thread.call("StreamQuery", a, 40, stream=STREAM, result=600)
+    with read(scene.written.path) as recording:
+        told = story(recording, STREAM)
+        assert "not seen ending" not in " ".join(told.sentences)
+        assert "is one again" in told.sentences[1]

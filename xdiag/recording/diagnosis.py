@@ -6,6 +6,8 @@ the code that it returned: HIP 7 returns success for another copy's stream.
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,8 +16,9 @@ from xdiag.causes import CAUSES
 from xdiag.model import Record
 from xdiag.recording import words
 from xdiag.recording.facts import Call  # noqa: TC001 - msgspec reads the annotations
-from xdiag.recording.handles import LAST_SPECIAL, TAKES_EVENT, TAKES_STREAM, Handles
+from xdiag.recording.handles import LAST_SPECIAL, NOT_READY, TAKES_EVENT, TAKES_STREAM, Handles
 from xdiag.recording.history import Provenance, provenance_of
+from xdiag.recording.requests import routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +32,11 @@ if TYPE_CHECKING:
 _NOT_KNOWN = ("unknown-handle", "unexplained")
 #: What to do about a cause.
 _REMEDIES = {cause.id: cause.remedy for cause in CAUSES if cause.id not in _NOT_KNOWN}
+_REMEDIES["wrong-kind"] = (
+    "pass a stream where a stream is asked for, and an event where an event is"
+)
+#: PyTorch's libraries, which ask for a copy: libtorch_hip.so, libc10_hip.so, ...
+_TORCH = re.compile(r"lib(torch|c10)\w*\.so")
 #: Root causes that are told one by one; the rest is one more.
 _MOST_GROUPS = 64
 #: Handles counted of one cause, and calls named.
@@ -50,10 +58,12 @@ class Diagnosis(Record, frozen=True):
     fault: bool = True
     #: Whether the record proves it; else it is the likeliest reading, or no cause is known.
     certain: bool = True
-    #: Calls that show it: of them failed, returned success, did not return.
+    #: Calls that show it: of them failed, returned success (0), did not return.
     calls: int = 0
     failed: int = 0
     succeeded: int = 0
+    #: Answered that work is not finished (HIP: 600), which is no failure.
+    not_ready: int = 0
     unfinished: int = 0
     handles: int = 0
     processes: int = 0
@@ -83,6 +93,7 @@ class _Group:
     cause: str
     calls: int = 0
     failed: int = 0
+    not_ready: int = 0
     unfinished: int = 0
     handles: set[int] = field(default_factory=set)
     processes: set[int] = field(default_factory=set)
@@ -97,6 +108,11 @@ class _Group:
         first = self.first[0] if self.first is not None else 0
         return (self.first_failed[0] if self.first_failed is not None else 1 << 64, first)
 
+    @property
+    def succeeded(self) -> int:
+        """Calls that returned success."""
+        return self.calls - self.failed - self.not_ready - self.unfinished
+
     def diagnosis(self, survey: _Survey) -> Diagnosis:
         """The group as it is told."""
         shown = self.first_failed or self.first
@@ -108,13 +124,14 @@ class _Group:
             certain=provenance.certain and self.cause not in _NOT_KNOWN,
             calls=self.calls,
             failed=self.failed,
-            succeeded=self.calls - self.failed - self.unfinished,
+            succeeded=self.succeeded,
+            not_ready=self.not_ready,
             unfinished=self.unfinished,
             handles=len(self.handles),
             processes=len(self.processes),
             call=call,
             provenance=provenance,
-            evidence=(*_history(provenance), *self._numbers(survey), *_besides(self.cause)),
+            evidence=(*_history(provenance), *self._numbers(survey), *_besides(self)),
             remedy=tuple(_remedy(self.cause, survey.facts, call, provenance)),
         )
 
@@ -128,7 +145,8 @@ class _Group:
             f"{number} {what}"
             for number, what in (
                 (self.failed, "failed"),
-                (self.calls - self.failed - self.unfinished, "returned success"),
+                (self.succeeded, "returned success"),
+                (self.not_ready, f"answered {NOT_READY} hipErrorNotReady"),
                 (self.unfinished, "did not return"),
             )
             if number
@@ -163,6 +181,12 @@ class _Survey:
         self.used: Counter[tuple[int, int]] = Counter()
         self.other_errors: Counter[tuple[int, int]] = Counter()
         self.first_other: Row | None = None
+        #: Refused with a handle of which nothing was wrong when the call began.
+        self._puzzling: list[tuple[Row, Origin]] = []
+        #: Processes in which the low half of one copy's handle was given to another copy, and in
+        #: which a copy accepted a value that had been another copy's stream.
+        self.halves_crossed: set[int] = set()
+        self.addresses_shared: set[int] = set()
         #: Processes that did not end by themselves -> the call in flight that began last.
         self.last_in_flight = _last_in_flight(recording.facts)
         #: (cause, process, the maker's runtime, the called one) -> group, found before.
@@ -195,6 +219,9 @@ class _Survey:
             ):
                 continue
             self._look_closer(row, does)
+        for row, origin in self._puzzling:
+            now = handles.ended_during(row, origin)
+            self._add(self._cause(row, now, failed=True), row, now, failed=True)
         for table, counts in zip(tables, used, strict=True):
             for runtime, number in counts.items():
                 self.used[table.index, runtime] += number
@@ -212,7 +239,13 @@ class _Survey:
                 # Its stream may be well, and its event tell why.
                 if cause and not_known is None:
                     not_known = (cause, origin)
-        if not_known is not None:
+        if (
+            not_known is not None
+            and not_known[1].state == "own"
+            and len(self._puzzling) < _MOST_HANDLES
+        ):
+            self._puzzling.append((row, not_known[1]))
+        elif not_known is not None:
             self._add(not_known[0], row, not_known[1], failed)
         elif failed:
             self._other_error(row)
@@ -224,6 +257,13 @@ class _Survey:
         # A call that did not fail is a fault only where nothing is missing that could explain it:
         # the address may have been made again, by a call that is lost.
         proved = failed or origin.complete
+        if not failed and self.handles.proves_live(row, origin.kind):
+            # It is a live one of this copy, made by a call that was not seen.
+            if origin.state == "foreign":
+                self.addresses_shared.add(self.handles.table_of[row[10]].index)
+            return "fork" if origin.state == "inherited" and origin.complete else ""
+        # From 7.0 on success says nothing; before that, memory that was given back is not used so.
+        believed = failed or not row[1] or not self.handles.has_check(row)
         match origin.state:
             case "foreign":
                 return "two-runtimes" if proved else ""
@@ -232,15 +272,19 @@ class _Survey:
             case "inherited":
                 return "fork" if proved else ""
             case "truncated":
-                return "truncated-handle"
+                return "truncated-handle" if believed else ""
+            case "wrong-kind":
+                return "wrong-kind" if proved and believed else ""
             case "destroyed":
                 # One that began before the destruction was over is a race that was won.
                 raced = life is not None and row[0] < life.ended_at
-                if failed or (origin.complete and not raced):
+                if failed or (believed and origin.complete and not raced):
                     return "destroyed-stream" if origin.kind == "stream" else "destroyed-event"
             case "reset":
-                if failed or (origin.certain and life is not None and row[1]):
+                if failed or (believed and origin.certain and life is not None and row[1]):
                     return "device-reset"
+            case "remade":
+                return "unknown-handle" if refused else ""
             case "elsewhere":
                 return "other-process" if failed else ""
             case "special":
@@ -256,6 +300,7 @@ class _Survey:
         group = self._group(cause, row, origin)
         group.calls += 1
         group.failed += failed
+        group.not_ready += row[8] == NOT_READY and bool(row[1]) and not failed
         if not row[1]:
             group.unfinished += 1
             self._note_death(group, row)
@@ -263,10 +308,15 @@ class _Survey:
         group.processes.add(self.handles.table_of[row[10]].index)
         if len(group.handles) < _MOST_HANDLES:
             group.handles.add(origin.value)
-        if group.first is None or (failed and group.first_failed is None):
+        life = origin.life
+        if origin.state == "truncated" and life is not None and life.runtime != row[7]:
+            self.halves_crossed.add(self.handles.table_of[row[10]].index)
+        is_first = group.first is None or row[0] < group.first[0]
+        earlier_failed = group.first_failed is not None and row[0] >= group.first_failed[0]
+        if is_first or (failed and not earlier_failed):
             told = (row[0], provenance_of(self.handles, row, origin), self.recording.call_of(row))
-            group.first = group.first or told
-            if failed:
+            group.first = told if is_first else group.first
+            if failed and not earlier_failed:
                 group.first_failed = told
 
     def _note_death(self, group: _Group, row: Row) -> None:
@@ -328,11 +378,31 @@ def _history(provenance: Provenance) -> Iterator[str]:
         yield f"{words.moment(step.time)}  {step.what}: {step.text}"
 
 
-def _besides(cause: str) -> Iterable[str]:
+def _besides(group: _Group) -> Iterable[str]:
+    cause = group.cause
     if cause == "fork":
-        yield "the copied handle is accepted, but the GPU's queues are not the child's: work hangs"
+        if group.failed:
+            yield (
+                "refused in the child: streams are copied with the process, so that another reason"
+                " may have come on top"
+            )
+        if group.calls > group.failed:
+            yield (
+                "where the child's copied handle is accepted, the GPU's queues are not the child's:"
+                " its work hangs"
+            )
     elif cause == "unexplained":
         yield "what ended it, or why the copy does not know it, is not in the record"
+
+
+def _is_frameworks(process: Process, copy: Object) -> bool:
+    """Whether a copy is the one that PyTorch brings, or that it asked for."""
+    if "/torch/lib/" in copy.path:
+        return True
+    return any(
+        route.runtime == copy.number and _TORCH.match(os.path.basename(route.requester_path))
+        for route in routes(process)
+    )
 
 
 def _remedy(cause: str, facts: Facts, call: Call, provenance: Provenance) -> Iterable[str]:
@@ -340,6 +410,8 @@ def _remedy(cause: str, facts: Facts, call: Call, provenance: Provenance) -> Ite
     if cause == "two-runtimes" and made is not None:
         process = facts.processes[call.process]
         keep, other = process.object(made.runtime), process.object(call.runtime)
+        if keep and other and _is_frameworks(process, other) and not _is_frameworks(process, keep):
+            keep, other = other, keep
         if keep is None or other is None:
             yield _REMEDIES[cause]
         elif keep.soname != other.soname:
@@ -383,17 +455,27 @@ def _two_loaded(survey: _Survey) -> Iterator[Diagnosis]:
         yield Diagnosis(
             cause="two-runtimes-loaded",
             sentence=f"{words.process_named(first)}{others} had {len(first.runtimes)} copies of"
-            " the runtime loaded; "
-            + (
-                "no handle of one was seen given to the other"
-                if all_recorded
-                else "whether a handle of one was given to the other is not known"
-            ),
+            " the runtime loaded; " + _met(survey, processes, all_recorded=all_recorded),
             fault=False,
             processes=len(processes),
             evidence=tuple(lines),
             remedy=("see who asks for the second: xdiag doctor -- COMMAND",),
         )
+
+
+def _met(survey: _Survey, processes: Iterable[Process], *, all_recorded: bool) -> str:
+    """What is known of handles that went from one copy to the other, and are no cause by that."""
+    numbers = {process.index for process in processes}
+    if numbers & survey.halves_crossed:
+        return "the low half of a handle of one was given to the other"
+    if numbers & survey.addresses_shared:
+        return (
+            "the value of a stream of one was accepted by the other, which has made a stream there"
+            " by a call that was not seen"
+        )
+    if all_recorded:
+        return "no handle of one was seen given to the other"
+    return "whether a handle of one was given to the other is not known"
 
 
 def _at_a_time(runtimes: tuple[Object, ...]) -> bool:

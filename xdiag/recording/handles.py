@@ -7,6 +7,8 @@ One pass forward in time.  A handle is an address, and addresses are used again:
 from __future__ import annotations
 
 import heapq
+import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
@@ -21,16 +23,22 @@ _Value = TypeVar("_Value")
 
 Kind = Literal["stream", "event"]
 #: What a call was given.  own: alive, of the runtime that was called; foreign: of another runtime;
-#: destroyed, reset: ended before; unloaded: of a copy that had been closed; inherited: made before
-#: this process was forked; truncated: the low half of a handle; special: NULL, legacy, per thread;
-#: elsewhere: known in another process only; unknown: never seen being made.
+#: destroyed, reset: ended before; remade: ended before, and live again by a call that was not seen;
+#: unloaded: of a copy that had been closed; inherited: made before this process was forked;
+#: truncated: the low half of a handle; wrong-kind: an event for a stream, or a stream for an event;
+#: special: NULL, legacy, per thread; elsewhere: known in another process only; unknown: never seen
+#: being made.
 State = Literal[
-    "own", "foreign", "destroyed", "reset", "unloaded", "inherited", "truncated", "special",
-    "elsewhere", "unknown",
+    "own", "foreign", "destroyed", "reset", "remade", "unloaded", "inherited", "truncated",
+    "wrong-kind", "special", "elsewhere", "unknown",
 ]  # fmt: skip
 
 #: Addresses kept, of all processes; when there are more, those whose life has ended are forgotten.
 MOST_ADDRESSES = 1 << 16
+#: Handles with one low half that are kept.
+_MOST_ALIKE = 8
+#: Values up to here are too common to be proof of a cut handle.
+_LAST_SMALL = 0xFFFF
 #: Earlier lives kept of one address.
 _MOST_BEFORE = 2
 #: Threads' devices and resets kept of one process.
@@ -45,6 +53,7 @@ TAKES_STREAM, MAKES_STREAM, ENDS_STREAM = 1, 2, 4
 TAKES_EVENT, MAKES_EVENT, ENDS_EVENT = 8, 16, 32
 RESETS, MAY_RESET, SETS_DEVICE, TELLS_DEVICE, LOSES_DEVICE = 64, 128, 256, 512, 1024
 TELLS_DEVICE_OR_MINUS_ONE, REPEATS = 2048, 4096
+CHECKS_TO_6, CHECKS_FROM_7 = 8192, 16384
 
 _BY_NAME = {
     "StreamDestroy": ENDS_STREAM,
@@ -63,6 +72,19 @@ _BY_NAME = {
     "GetLastError": REPEATS,
     "PeekAtLastError": REPEATS,
 }
+#: Calls that return success for a live handle only: up to HIP 6.4, and from 7.0 on, which has taken
+#: the check out of most (AMD's hip_stream.cpp, hip_event.cpp; measured on 5.2.3, 6.4.3 and 7.2.4).
+_CHECKED_TO_6 = {
+    "StreamGetFlags", "StreamGetPriority", "StreamGetDevice", "GetStreamDeviceId", "StreamQuery",
+    "StreamSynchronize", "StreamDestroy", "StreamWaitEvent", "StreamAddCallback",
+    "StreamGetCaptureInfo_v2", "EventDestroy",
+}  # fmt: skip
+_CHECKED_FROM_7 = {
+    "StreamGetDevice", "GetStreamDeviceId", "StreamGetCaptureInfo_v2", "StreamGetId",
+    "ModuleLaunchKernel",
+}  # fmt: skip
+_LAST_CHECKED = 6
+_MAJOR = re.compile(r"\.so\.(\d{1,4})(?!\d)")
 _BY_KIND = {
     "STREAM": TAKES_STREAM,
     "NEW_STREAM": MAKES_STREAM,
@@ -70,7 +92,7 @@ _BY_KIND = {
     "NEW_EVENT": MAKES_EVENT,
 }
 #: hipErrorNotReady: work is not finished, which is an answer.
-_NOT_READY = 600
+NOT_READY = 600
 #: NULL, hipStreamLegacy, hipStreamPerThread (hip_runtime_api.h).
 LAST_SPECIAL = 2
 
@@ -78,6 +100,8 @@ LAST_SPECIAL = 2
 def effects(listed: ListedCall) -> int:
     """What a call does, as flags."""
     flags = _BY_NAME.get(listed.name, 0)
+    flags |= CHECKS_TO_6 if listed.name in _CHECKED_TO_6 else 0
+    flags |= CHECKS_FROM_7 if listed.name in _CHECKED_FROM_7 else 0
     for kind in listed.kinds:
         flags |= _BY_KIND.get(kind, 0)
     return flags
@@ -119,8 +143,11 @@ class Table:
     forked_at: int
     streams: dict[int, Life] = field(default_factory=dict)
     events: dict[int, Life] = field(default_factory=dict)
-    #: Low 32 bits of a handle -> the whole, of those that have more.
-    low: dict[int, int] = field(default_factory=dict)
+    #: Low 32 bits of a handle -> the whole ones, of those that have more; the latest is the last.
+    low: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    #: (runtime, stream) -> when it began (ticks), of the last call that only a live one passes;
+    #: of streams that were not seen being made, or made again.
+    proved: dict[tuple[int, int], int] = field(default_factory=dict)
     #: Up to here (ticks) calls that make or end streams, or events, may be missing.
     streams_lost_until: int = 0
     events_lost_until: int = 0
@@ -148,8 +175,9 @@ class Origin(NamedTuple):
     kind: Kind
     value: int
     life: Life | None = None
-    #: Of a truncated handle.
+    #: Of a truncated handle, and others that have the same low half.
     whole: int = 0
+    others: tuple[int, ...] = ()
     #: Of one that is known in another process only.
     process: int = 0
     #: The call that reset its device.
@@ -174,6 +202,12 @@ class Handles:
         #: Handles that are being made: (ticks of the return, row).
         self._pending: list[tuple[int, Row]] = []
         self._addresses = 0
+        #: (process, runtime) -> the major version of its SONAME.
+        self._majors = {
+            (process.index, each.number): _major(each.soname or each.path)
+            for process in facts.processes
+            for each in process.runtimes
+        }
         #: Value -> the process that made it last, for handles that come from elsewhere.
         self._made_in: dict[int, int] = {}
         self._closed = {
@@ -201,7 +235,7 @@ class Handles:
         if lost.overwritten_by_others:
             # Whoever had a place before may have been of any process.
             since = [each.ring.since for each in recording.sources if each.ring and each.reused]
-            everywhere = max([everywhere, *since])
+            everywhere = max([everywhere, *(since or [ALWAYS])])
         for table in self._tables.values():
             table.streams_lost_until = table.events_lost_until = everywhere
         for source, table in zip(recording.sources, self.table_of, strict=True):
@@ -228,6 +262,8 @@ class Handles:
                 self._made(heapq.heappop(pending)[1])
             does = self.effects[call] if call < known else 0
             yield row, does
+            if does & (CHECKS_TO_6 | CHECKS_FROM_7):
+                self._note_proof(row)
             if does & _FOLLOWED:
                 self._follow(row, does)
         while pending:
@@ -257,6 +293,17 @@ class Handles:
                 _note(table.devices, who, extra)
             elif does & LOSES_DEVICE:
                 _note(table.devices, who, None)
+
+    def _note_proof(self, row: Row) -> None:
+        """Note a success that only a live stream has, of one that is not known to live."""
+        value, runtime = row[2], row[7]
+        table = self.table_of[row[10]]
+        life = table.streams.get(value)
+        if value <= LAST_SPECIAL or (life is not None and life.runtime == runtime and not life.end
+                                     and not table.any_reset):  # fmt: skip
+            return
+        if self.proves_live(row, "stream"):
+            _note(table.proved, (runtime, value), row[0])
 
     def _device(self, table: Table, source: int, runtime: int) -> int | None:
         """The current device of a thread: 0 until it chooses; None where that may be lost."""
@@ -290,14 +337,20 @@ class Handles:
             before=_shortened(lives.get(value)),
         )
         if value >> 32:
-            table.low[value & 0xFFFF_FFFF] = value
+            low = value & 0xFFFF_FFFF
+            before = [each for each in table.low.get(low, ()) if each != value]
+            table.low[low] = (*before[1 - _MOST_ALIKE :], value)
         self._made_in[value] = table.index
         if self._addresses > MOST_ADDRESSES:
             self._forget(ended)
 
     def _end(self, kind: Kind, value: int, row: Row) -> None:
         life = self.find(self.table_of[row[10]], kind, value)
-        if life is not None and not life.end:
+        if life is None:
+            return
+        table = self.table_of[row[10]]
+        # One that was ended, and that this call ended once more, had been made again in between.
+        if not life.end or (kind == "stream" and _proved(table, life) >= life.ended_at):
             life.end, life.ended_at, life.ended_by = "destroyed", row[1], row
 
     def _forget(self, now: int) -> None:
@@ -311,9 +364,13 @@ class Handles:
                     lives.update(kept)
                     self._addresses += len(kept)
                 table.low = {
-                    low: whole
-                    for low, whole in table.low.items()
-                    if whole in table.streams or whole in table.events
+                    low: kept_of
+                    for low, wholes in table.low.items()
+                    if (
+                        kept_of := tuple(
+                            w for w in wholes if w in table.streams or w in table.events
+                        )
+                    )
                 }
                 table.streams_lost_until = max(table.streams_lost_until, now)
                 table.events_lost_until = max(table.events_lost_until, now)
@@ -332,7 +389,7 @@ class Handles:
         result, does = row[8], self.effect_of(row)
         if not row[1] or not result or does & REPEATS:
             return False
-        return result < 0 if does & TELLS_DEVICE_OR_MINUS_ONE else result != _NOT_READY
+        return result < 0 if does & TELLS_DEVICE_OR_MINUS_ONE else result != NOT_READY
 
     def refused(self, row: Row) -> bool:
         """Whether a call said that the handle is not one of a live stream."""
@@ -340,6 +397,49 @@ class Handles:
         if not row[1] or does & REPEATS:
             return False
         return result == -1 if does & TELLS_DEVICE_OR_MINUS_ONE else result == self.refusal
+
+    def has_check(self, row: Row) -> bool | None:
+        """Whether the runtime that was called is one that checks streams; None: not known."""
+        major = self._majors.get((self.table_of[row[10]].index, row[7]), 0)
+        return None if not major else major <= _LAST_CHECKED
+
+    def proves_live(self, row: Row, kind: Kind) -> bool:
+        """Whether a call returned what it returns for a live handle of its own runtime only."""
+        does, checked = self.effect_of(row), self.has_check(row)
+        # hipStreamWaitEvent checks its stream, not its event.
+        if checked is None or (kind == "event" and not does & ENDS_EVENT):
+            return False
+        if not does & (CHECKS_TO_6 if checked else CHECKS_FROM_7):
+            return False
+        return bool(row[1]) and not self.failed(row)
+
+    def ended_during(self, row: Row, origin: Origin) -> Origin:
+        """What was given to a call, once all is known that went on until it returned."""
+        life = origin.life
+        if life is None or origin.state != "own":
+            return origin
+        ender = life.ended_by
+        if life.end == "destroyed" and ender is not None and row[0] <= ender[0] < row[1]:
+            return origin._replace(state="destroyed", reset_by=ender)
+        reset, certain = _reset_of(self.table_of[row[10]], life)
+        if origin.kind == "stream" and reset is not None and row[0] <= reset[0] < row[1]:
+            certain = certain and origin.complete
+            return origin._replace(state="reset", reset_by=reset, certain=certain)
+        return origin
+
+    def ending(self, row: Row, origin: Origin) -> str:
+        """How a handle ended after a call was given it, in words; empty where it was not seen."""
+        life = origin.life
+        if life is None:
+            return ""
+        if life.end and life.ended_by is not None:
+            name = self.recording.listed(life.ended_by[6]).platform_name
+            return f"{life.end} later by {name}"
+        reset, certain = _reset_of(self.table_of[row[10]], life)
+        if origin.kind != "stream" or reset is None:
+            return ""
+        name = self.recording.listed(reset[6]).platform_name
+        return f"{'' if certain else 'perhaps '}reset later by {name}"
 
     def lost_in(self, process: int, kind: Kind) -> bool:
         """Whether calls that make or end handles of a process may be missing."""
@@ -390,8 +490,11 @@ class Handles:
             return Origin("special", kind, value)
         life = self.find(table, kind, value)
         if life is None:
-            return self._stranger(table, kind, value)
+            return self._stranger(table, row, kind, value)
         complete = table.lost_until(kind) <= max(life.made_at, life.ended_at)
+        proved = table.proved.get((runtime, value), 0) if kind == "stream" else 0
+        if self.proves_live(row, kind):
+            proved = begun
         if life.runtime != runtime:
             closed = self._closed.get((table.index, life.runtime))
             gone = closed is not None and closed < self.recording.clock.seconds(begun)
@@ -400,16 +503,24 @@ class Handles:
             state: State = "unloaded" if gone else "foreign"
             # Of one that has ended, an own one before it would do as well, if calls are lost.
             may_be_mine = mine or (bool(life.end) and table.lost_until(kind) > 0)
-            certain = complete and not may_be_mine
+            certain = complete and not may_be_mine and proved <= max(life.made_at, life.ended_at)
             return Origin(state, kind, value, life, complete=complete, certain=certain)
         if life.end:
+            if proved >= life.ended_at:
+                return Origin("remade", kind, value, life, complete=False, certain=False)
             return Origin(
                 life.end, kind, value, life, reset_by=life.ended_by, complete=complete,
                 certain=complete,
             )  # fmt: skip
         if kind == "stream":
             reset, certain = _reset_of(table, life)
-            if reset is not None:
+            if reset is not None and proved >= reset[1]:
+                # Accepted since: that one did not end it, or another one was made at its address.
+                if certain:
+                    return Origin(
+                        "remade", kind, value, life, reset_by=reset, complete=False, certain=False
+                    )
+            elif reset is not None:
                 certain = certain and complete
                 return Origin(
                     "reset", kind, value, life, reset_by=reset, complete=complete, certain=certain
@@ -417,38 +528,85 @@ class Handles:
         state = "inherited" if life.inherited else "own"
         return Origin(state, kind, value, life, complete=complete, certain=complete)
 
-    def _stranger(self, table: Table, kind: Kind, value: int) -> Origin:
+    def _stranger(self, table: Table, row: Row, kind: Kind, value: int) -> Origin:
         """A value that this process has not made."""
+        other_kind: Kind = "event" if kind == "stream" else "stream"
+        life = self.find(table, other_kind, value)
+        if life is not None and not life.end:
+            complete = not self._lost(table, life)
+            return Origin("wrong-kind", kind, value, life, complete=complete, certain=complete)
         high = value >> 32
         if high == 0 or (high == 0xFFFF_FFFF and value & 0x8000_0000):
-            whole = self._whole(table, value & 0xFFFF_FFFF)
-            if whole and whole != value:
-                kinds: tuple[Kind, Kind] = ("stream", "event")
-                for each in kinds if kind == "stream" else kinds[::-1]:
-                    life = self.find(table, each, whole)
-                    if life is not None:
-                        return Origin("truncated", kind, value, life, whole=whole)
+            found = self._truncated(table, row, kind, value)
+            if found is not None:
+                return found
         elsewhere = self._made_in.get(value)
         if elsewhere is not None and elsewhere != table.index:
             life = self._tables[elsewhere].of(kind).get(value)
             return Origin("elsewhere", kind, value, life, process=elsewhere, certain=False)
         return Origin("unknown", kind, value, certain=False)
 
-    def _whole(self, table: Table, low: int) -> int:
+    def _truncated(self, table: Table, row: Row, kind: Kind, value: int) -> Origin | None:
+        """A value that is the low half of handles: the likeliest of them, and the others."""
+        other_kind: Kind = "event" if kind == "stream" else "stream"
+        found: list[tuple[tuple[bool, ...], Life]] = []
+        for place, whole in enumerate(self._wholes(table, value & 0xFFFF_FFFF)):
+            for each in (kind, other_kind):
+                life = self.find(table, each, whole) if whole != value else None
+                if life is not None:
+                    own, last = life.runtime == row[7], not place
+                    found.append(((not life.end, each == kind, own, last), life))
+        if not found:
+            return None
+        # The sort keeps the order of those that are alike: the latest first.
+        found.sort(key=lambda each: each[0], reverse=True)
+        best = found[0][1]
+        others = [life for order, life in found[1:] if order[0] or best.end]
+        # A small number may be anything: a size, a file descriptor, an index.
+        certain = (
+            not others
+            and not best.end
+            and best.kind == kind
+            and value > _LAST_SMALL
+            and not self._lost(table, best)
+            and (row[7], value) not in table.proved
+        )
+        return Origin(
+            "truncated", kind, value, best, whole=best.value,
+            others=tuple(dict.fromkeys(life.value for life in others)),
+            certain=certain,
+        )  # fmt: skip
+
+    def _lost(self, table: Table, life: Life) -> bool:
+        """Whether a call may be missing by which a value was made that is no handle now."""
+        return table.streams_lost_until > 0 or table.events_lost_until > life.made_at
+
+    def _wholes(self, table: Table, low: int) -> list[int]:
+        """Handles with this low half, of a process and of those it is a fork of; latest first."""
         above: Table | None = table
+        found: dict[int, None] = {}
         for _ in range(_MOST_ANCESTORS):
             if above is None:
-                return 0
-            if low in above.low:
-                return above.low[low]
+                break
+            found.update(dict.fromkeys(above.low.get(low, ())[::-1]))
             above = self._tables[above.parent] if above.parent is not None else None
-        return 0
+        return [*found][:_MOST_ALIKE]
 
 
 _FOLLOWED = (
     MAKES_STREAM | MAKES_EVENT | ENDS_STREAM | ENDS_EVENT | RESETS | MAY_RESET | SETS_DEVICE
     | TELLS_DEVICE | LOSES_DEVICE
 )  # fmt: skip
+
+
+def _major(soname: str) -> int:
+    """The major version that a SONAME or path ends in; 0 where there is none."""
+    found = _MAJOR.search(os.path.basename(soname))
+    return int(found[1]) if found else 0
+
+
+def _proved(table: Table, life: Life) -> int:
+    return table.proved.get((life.runtime, life.value), -1)
 
 
 def _shortened(life: Life | None) -> Life | None:

@@ -72,7 +72,7 @@ def provenance_of(handles: Handles, row: Row, origin: Origin) -> Provenance:
     if life is not None:
         for each in [*earlier(life)][::-1]:
             steps += _steps_of(handles, each)
-        steps += _steps_of(handles, life)
+        steps += _steps_of(handles, life, until=row[1])
         if life.inherited or origin.state == "inherited":
             steps += _forks(facts, facts.processes[call.process], life.process)
         if origin.reset_by is not None and origin.reset_by is not life.ended_by:
@@ -80,9 +80,15 @@ def provenance_of(handles: Handles, row: Row, origin: Origin) -> Provenance:
             steps.append(step_of(facts, reset, certain=origin.certain))
         if origin.state == "unloaded":
             steps += _unloading(facts.processes[call.process], life)
-    ended_by = origin.reset_by or (life.ended_by if life is not None else None)
+    ended_by = origin.reset_by or (life.ended_by if life is not None and life.end else None)
+    if ended_by is not None and 0 < row[1] <= ended_by[0]:
+        ended_by = None  # it came after the call
     steps.sort(key=lambda step: step.time)
     refused, failed = handles.refused(row), handles.failed(row)
+    # Success with a handle that was ended may mean that it was made again, by a call not seen; of
+    # a refusal in a forked child, another reason may be the true one.
+    doubtful = origin.state in ("destroyed", "reset", "wrong-kind", "truncated") and not failed
+    doubtful |= origin.state == "inherited" and refused
     steps.append(step_of(facts, call, refused=refused, failed=failed))
     return Provenance(
         handle=origin.value,
@@ -90,7 +96,7 @@ def provenance_of(handles: Handles, row: Row, origin: Origin) -> Provenance:
         state=origin.state,
         sentence=_sentence(handles, call, origin),
         steps=tuple(steps),
-        certain=origin.certain,
+        certain=origin.certain and not doubtful,
         whole=origin.whole,
         made=recording.call_of(life.made_by) if life is not None else None,
         ended=recording.call_of(ended_by) if ended_by is not None else None,
@@ -123,10 +129,10 @@ def step_of(
     return Step(call.begun, what, text, call)
 
 
-def _steps_of(handles: Handles, life: Life) -> Iterator[Step]:
+def _steps_of(handles: Handles, life: Life, until: int = 0) -> Iterator[Step]:
     recording = handles.recording
     yield step_of(recording.facts, recording.call_of(life.made_by))
-    if life.ended_by is not None:
+    if life.ended_by is not None and not 0 < until <= life.ended_by[0]:
         yield step_of(recording.facts, recording.call_of(life.ended_by))
 
 
@@ -166,11 +172,25 @@ def _sentence(handles: Handles, call: Call, origin: Origin) -> str:
         case "unloaded":
             return f"{what} was made by {maker}, closed since, and given to {called}"
         case "destroyed":
+            if _ended_during(handles, origin, call):
+                return f"{what} was destroyed during the call of {call.name} that was given it"
             return f"{what} was destroyed before {call.name} was given it"
+        case "remade":
+            return (
+                f"{what} was ended by {_ender(handles, origin)}, and is one again: a call that was"
+                " not seen has made another stream there"
+            )
+        case "wrong-kind":
+            return (
+                f"the {noun} that {call.name} was given, {words.handle(origin.value)}, is"
+                f" {_a(life.kind)} made by {maker}"
+            )
         case "reset":
             reset = handles.recording.call_of(origin.reset_by) if origin.reset_by else None
             name = reset.name if reset is not None else "a reset"
             verb = "was ended" if origin.certain else "may have been ended"
+            if _ended_during(handles, origin, call):
+                return f"{what} {verb} by {name}, during the call of {call.name} that was given it"
             return f"{what} {verb} by {name}, before {call.name} was given it"
         case "inherited":
             parent = facts.processes[life.process]
@@ -182,11 +202,41 @@ def _sentence(handles: Handles, call: Call, origin: Origin) -> str:
             extended = "sign-extended" if origin.value >> 32 else "zero-extended"
             other = f", and was given to {called} besides" if life.runtime != call.runtime else ""
             return (
-                f"{hex(origin.value)} is the low half ({extended}) of {hex(origin.whole)}, a"
-                f" {life.kind} made by {maker}: its upper 32 bits were lost on the way{other}"
+                f"{hex(origin.value)} is the low half ({extended}) of {hex(origin.whole)}, "
+                f"{_a(life.kind)} made by {maker}{_or_of(origin)}: its upper 32 bits were lost on"
+                f" the way{other}"
             )
         case _:
-            return f"{what} was made by {maker}, the copy that was called, and not seen ending"
+            return f"{own_made(handles, call, origin)}, and not seen ending"
+
+
+def own_made(handles: Handles, call: Call, origin: Origin) -> str:
+    """Who made a handle with which all was well when it was used."""
+    process, life = handles.recording.facts.processes[call.process], origin.life
+    maker = words.named(process, life.runtime if life is not None else call.runtime)
+    what = f"{origin.kind} {words.handle(origin.value)}"
+    return f"{what} was made by {maker}, the copy that was called"
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind == "event" else f"a {kind}"
+
+
+def _or_of(origin: Origin) -> str:
+    """Other handles with the same low half."""
+    return f", or of {' or '.join(map(hex, origin.others))}" if origin.others else ""
+
+
+def _ended_during(handles: Handles, origin: Origin, call: Call) -> bool:
+    """Whether a handle was whole still when the call that was given it began."""
+    life = origin.life
+    ender = origin.reset_by or (life.ended_by if life is not None else None)
+    return ender is not None and handles.recording.clock.seconds(ender[1]) > call.begun
+
+
+def _ender(handles: Handles, origin: Origin) -> str:
+    ender = origin.reset_by or (origin.life.ended_by if origin.life is not None else None)
+    return handles.recording.call_of(ender).name if ender is not None else "a call"
 
 
 def _of_a_stranger(handles: Handles, call: Call, origin: Origin, what: str) -> str:
@@ -194,6 +244,11 @@ def _of_a_stranger(handles: Handles, call: Call, origin: Origin, what: str) -> s
         return f"{what} is known to every copy without being made"
     if origin.state == "elsewhere":
         other = handles.recording.facts.processes[origin.process]
+        if other.pid == call.pid:
+            return (
+                f"{what} was made before process {call.pid} executed another program, by"
+                f" {words.process_named(other)}: it means nothing here"
+            )
         return (
             f"{what} was not made in process {call.pid}; {words.process_named(other)} has made one"
             " of that value, which means nothing here"

@@ -16,7 +16,7 @@ from xdiag.recording.handles import (
     TAKES_STREAM,
     Handles,
 )
-from xdiag.recording.history import Provenance, Step, provenance_of, step_of
+from xdiag.recording.history import Provenance, Step, own_made, provenance_of, step_of
 
 if TYPE_CHECKING:
     from xdiag.recording.facts import Call
@@ -90,6 +90,8 @@ class _Teller:
         self.handles = Handles(recording)
         self._steps: dict[tuple[object, ...], tuple[Step, int]] = {}
         self._sentences: dict[str, None] = {}
+        #: Of handles with which all was well when they were used; how they ended is known later.
+        self._well: dict[tuple[int, int], tuple[str, Row, Origin]] = {}
         self._related: dict[int, None] = {}
         self._more = 0
         low = handle & 0xFFFF_FFFF
@@ -128,8 +130,13 @@ class _Teller:
         self._steps[key] = step_of(recording.facts, call, refused=refused, failed=failed), 1
         if origin is not None:
             told = provenance_of(handles, row, origin)
-            if len(self._sentences) < _MOST_STEPS:
-                self._sentences[told.sentence] = None
+            if len(self._sentences) + len(self._well) < _MOST_STEPS:
+                if origin.state == "own" and life is not None:
+                    made = own_made(handles, call, origin)
+                    self._well.setdefault((life.process, life.made_at), (made, row, origin))
+                    self._sentences[made] = None
+                else:
+                    self._sentences[told.sentence] = None
             for step in told.steps[:-1]:
                 if step.call is None or step.what in ("reset", "may be reset"):
                     self._steps.setdefault((step.time, step.text), (step, 1))
@@ -138,14 +145,26 @@ class _Teller:
         """What was noted, by time."""
         from msgspec.structs import replace
 
+        endings: dict[str, list[str]] = {}
+        for made, row, origin in self._well.values():
+            ending = self.handles.ending(row, origin)
+            endings.setdefault(made, []).append(ending or "not seen ending")
+        sentences = []
+        for each in self._sentences:
+            each = (
+                f"{each}, and {', then '.join(dict.fromkeys(endings[each]))}"
+                if each in endings
+                else each
+            )
+            sentences.append(each)
         steps = [replace(step, count=number) for step, number in self._steps.values()]
         if not steps:
-            self._sentences[
+            sentences.append(
                 f"no call that the record has was given {words.handle(self.handle)}, or made it"
-            ] = None
+            )
         return Story(
             handle=self.handle,
-            sentences=tuple(self._sentences),
+            sentences=tuple(sentences),
             steps=tuple(sorted(steps, key=lambda step: step.time)),
             more=self._more,
             related=tuple(self._related),

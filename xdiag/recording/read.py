@@ -170,13 +170,14 @@ def read(path: str | os.PathLike[str]) -> Recording:
 def _read(file: BinaryIO, path: str) -> Recording:
     fd = file.fileno()
     header = _header(fd, path)
-    table, notes = _table(fd, header)
-    size = os.fstat(fd).st_size
-    if size < header.file_size:
-        notes.append(
-            f"the file is cut short: it has {size} of {header.file_size} bytes; what lay in the"
-            " rest is missing"
+    # (A record with nothing in it is sparse: it has its size all the same.)
+    size, whole = os.fstat(fd).st_size, _end_of_parts(header)
+    if size < whole:
+        raise BadRecord(
+            f"{path}: the record is cut short: it has {size} of {whole} bytes (a copy that did not"
+            " end?)"
         )
+    table, notes = _table(fd, header)
     told = read_events(_part(fd, header.events_offset, min(header.events_used, header.events_size)))
     blocks = _blocks(fd, header)
     pairs = told.pairs() + [(b.ticks, b.nanoseconds) for _, b in blocks if b.nanoseconds]
@@ -252,6 +253,19 @@ def _header(fd: int, path: str) -> layout.Header:
     ):
         raise BadRecord(f"{path}: the record is damaged: its header names impossible sizes")
     return header
+
+
+def _end_of_parts(header: layout.Header) -> int:
+    """Where a record ends: as it says, and by what it says of its parts."""
+    blocks = header.block_count * layout.block_size(header.life_size, header.recent_size)
+    ends: tuple[int, ...] = (
+        header.file_size,
+        header.table_offset + header.table_size,
+        header.failures_offset + header.failure_count * ctypes.sizeof(layout.Failure),
+        header.events_offset + header.events_size,
+        header.blocks_offset + blocks,
+    )
+    return max(ends)
 
 
 # ---- the table -------------------------------------------------------------------------------

@@ -255,6 +255,12 @@ def _numbers(facts: Facts) -> Iterator[str]:
             f"{words.plural(lost.threads, 'thread')} had no place in the record: none of those"
             " calls is kept"
         )
+    if lost.overwritten_by_others:
+        yield (
+            f"{words.plural(lost.overwritten_by_others, 'call')} of threads that have ended"
+            f" {'is' if lost.overwritten_by_others == 1 else 'are'} lost: their places went on to"
+            " other threads"
+        )
     if lost.runtimes:
         yield (
             f"the calls of {words.plural(lost.runtimes, 'copy')} of the runtime were not recorded:"
