@@ -175,6 +175,21 @@ def test_versions_that_cannot_stand_in_for_each_other(scene: Scene) -> None:
     )
 
 
+@pytest.mark.parametrize("by_path", [True, False])
+def test_the_frameworks_copy_is_the_one_to_keep(written: Written, by_path: bool) -> None:
+    """It is the framework that cannot be told to open another one, whoever made the handle."""
+    process = written.process(100)
+    hip = process.opened("/x/libtorch_hip.so")
+    b = process.runtime(B, 2)
+    theirs = "/site-packages/torch/lib/libamdhip64.so.6" if by_path else "/rocm/libamdhip64.so.6"
+    process.asked(theirs, 3, hip)
+    a = process.runtime(theirs, 3.1)
+    thread = process.thread(at=5)
+    thread.make(b, STREAM, 10)
+    thread.use(a, STREAM, 20, result=709)
+    assert _only(written).remedy[0].startswith(f"make every party open {theirs} ")
+
+
 def test_a_copy_that_was_closed(scene: Scene) -> None:
     scene.thread.make(scene.a, STREAM, 10)
     scene.process.closed(scene.a, 15)
@@ -442,6 +457,83 @@ def test_truncated(scene: Scene, whole: int, half: int, how: str) -> None:
     assert "argtypes" in found.remedy[0]
 
 
+def test_two_handles_with_one_low_half(scene: Scene) -> None:
+    """Each could be meant: the called copy's own is the likelier, and neither is proved."""
+    b = scene.second()
+    own, foreign = 0x7F11_8765_4320, STREAM
+    scene.thread.make(b, own, 10)
+    scene.thread.make(scene.a, foreign, 11)
+    scene.thread.use(b, STREAM & 0xFFFF_FFFF, 20, result=709)
+    cut = _diagnoses(scene.written)[0]
+    assert (cut.cause, cut.certain) == ("truncated-handle", False)
+    assert f"of {own:#x}, a stream made by B ({B}), or of {foreign:#x}:" in cut.sentence
+    # One that was destroyed is not meant.
+    scene.thread.call("StreamDestroy", scene.a, 15, stream=foreign)
+    cut = _diagnoses(scene.written)[0]
+    assert cut.certain and f"of {own:#x}, a stream made by B ({B}): its" in cut.sentence
+
+
+@pytest.mark.parametrize("small", [3, 0x1000, 0xFFFF])
+def test_a_small_number_may_be_anything(scene: Scene, small: int) -> None:
+    scene.thread.make(scene.a, 0x7F12_0000_0000 + small, 10)
+    scene.thread.use(scene.a, small, 20, result=709)
+    assert (_only(scene.written).cause, _only(scene.written).certain) == ("truncated-handle", False)
+
+
+def test_the_low_half_of_an_event_given_as_a_stream(scene: Scene) -> None:
+    event = 0x7F12_8765_EE00
+    scene.thread.call("EventCreate", scene.a, 10, event=event)
+    scene.thread.use(scene.a, event & 0xFFFF_FFFF, 20, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.certain) == ("truncated-handle", False)
+    assert f"of {event:#x}, an event made by A" in found.sentence
+    # A stream with that low half is what a call that takes a stream was meant to get.
+    scene.thread.make(scene.a, STREAM & ~0xFFFF_FFFF | 0x8765_EE00 | 0x1_0000_0000, 11)
+    assert "a stream made by A" in _only(scene.written).sentence
+
+
+def test_a_cut_handle_is_not_certain_where_calls_are_lost(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.use(scene.a, STREAM & 0xFFFF_FFFF, 20, result=709)
+    assert _only(scene.written).certain
+    scene.written.set(calls_overwritten=5)
+    assert not _only(scene.written).certain
+
+
+def test_a_cut_handle_of_another_copy(scene: Scene) -> None:
+    """Neither finding says what the other denies."""
+    b = scene.second()
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.use(b, STREAM & 0xFFFF_FFFF, 20, result=709)
+    cut, loaded = _diagnoses(scene.written)
+    assert cut.cause == "truncated-handle" and f"given to B ({B}) besides" in cut.sentence
+    assert loaded.cause == "two-runtimes-loaded"
+    assert "the low half of a handle of one was given to the other" in loaded.sentence
+
+
+def test_an_event_passed_as_a_stream(scene: Scene) -> None:
+    scene.thread.call("EventCreate", scene.a, 10, event=EVENT)
+    scene.thread.use(scene.a, EVENT, 20, result=709)
+    found = _only(scene.written)
+    assert (found.cause, found.certain) == ("wrong-kind", True)
+    assert found.sentence == (
+        f"the stream that hipStreamGetFlags was given, {EVENT:#x}, is an event made by A ({A})"
+    )
+    assert "pass a stream where a stream is asked for" in found.remedy[0]
+    # Once destroyed, the address may be anything's.
+    scene.process.thread(101).call("EventDestroy", scene.a, 15, event=EVENT)
+    assert _only(scene.written).cause == "unknown-handle"
+
+
+def test_a_stream_passed_as_an_event_and_the_process_died(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.call("EventSynchronize", scene.a, 20, event=STREAM, returned=False)
+    found = _only(scene.written)
+    assert (found.cause, found.unfinished, found.certain) == ("wrong-kind", 1, False)
+    assert "given, 0x7f1287654320, is a stream made by A" in found.sentence
+    assert any("died in it" in line for line in found.evidence)
+
+
 def test_a_low_address_is_not_truncated(scene: Scene) -> None:
     """A program that is not position-independent has its heap below 4 GiB."""
     scene.thread.make(scene.a, 0x0123_4560, 10)
@@ -536,6 +628,28 @@ def test_a_fork_uses_its_parents_stream(written: Written) -> None:
     assert (fork.calls, fork.succeeded, fork.unfinished) == (2, 1, 1)
     assert _what(fork) == ["made", "forked", "used"]
     assert "spawn" in fork.remedy[0]
+
+
+def test_a_fork_that_is_refused(written: Written) -> None:
+    parent = written.process(100)
+    a = parent.runtime(A)
+    parent.thread().make(a, STREAM, 10)
+    parent.fork(200, 20).thread(200, 30).use(a, STREAM, 40, result=709)
+    fork = _only(written)
+    assert (fork.cause, fork.certain) == ("fork", False)
+    told = " ".join(fork.evidence)
+    assert "refused in the child" in told and "accepted" not in told and "hangs" not in told
+
+
+def test_a_stream_from_before_another_program_was_executed(written: Written) -> None:
+    before = written.process(100)
+    before.thread().make(before.runtime(A), STREAM, 10)
+    after = written.process(100, 20)
+    after.thread(at=21).use(after.runtime(A, 21), STREAM, 30, result=709)
+    found = _only(written)
+    assert (found.cause, found.certain) == ("other-process", False)
+    assert "was made before process 100 executed another program" in found.sentence
+    assert "not made in process" not in found.sentence
 
 
 def test_a_fork_with_two_copies(written: Written) -> None:

@@ -139,8 +139,11 @@ def test_processes_alike_are_told_once(written: Written) -> None:
 
 
 def test_what_is_missing_is_said(crossed: Written) -> None:
-    crossed.set(threads_without_block=3, events_lost=5, runtimes_not_wrapped=1)
+    crossed.set(threads_without_block=3, events_lost=5, runtimes_not_wrapped=1, calls_overwritten=7)
     shown = _shown(crossed)
+    assert "7 calls of threads that have ended are lost: their places went on" in " ".join(
+        shown.split()
+    )
     assert "3 threads had no place in the record" in shown
     assert "5 loads or requests are missing" in shown
     assert "the calls of 1 copy of the runtime were not recorded" in shown

@@ -274,7 +274,8 @@ class _Survey:
             case "truncated":
                 return "truncated-handle" if believed else ""
             case "wrong-kind":
-                return "wrong-kind" if proved and believed else ""
+                # No version checks its events, but for hipEventDestroy.
+                return "wrong-kind" if proved and (believed or origin.kind == "event") else ""
             case "destroyed":
                 # One that began before the destruction was over is a race that was won.
                 raced = life is not None and row[0] < life.ended_at

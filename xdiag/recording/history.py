@@ -244,7 +244,7 @@ def _of_a_stranger(handles: Handles, call: Call, origin: Origin, what: str) -> s
         return f"{what} is known to every copy without being made"
     if origin.state == "elsewhere":
         other = handles.recording.facts.processes[origin.process]
-        if other.pid == call.pid:
+        if other.pid == call.pid and other.how_ended == "exec":
             return (
                 f"{what} was made before process {call.pid} executed another program, by"
                 f" {words.process_named(other)}: it means nothing here"
