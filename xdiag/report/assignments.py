@@ -58,13 +58,16 @@ _HINTS = (
 #: A name and what joins it to its value: NAME=, "name": , --name value, "--name", "value".
 _NAMED = re.compile(
     r"(?P<dashes>-{0,2})(?P<name>[A-Za-z_][\w.-]{0,255})(?P<close>\\{0,3}[\"'])?"
-    r"(?P<join>\s{0,3}(?:=>|:=|[=:])\s{0,3}|\0|,\s{0,60}(?=\\{0,3}[\"'])|[ \t]{1,4}(?=\S)"
-    r"|\s{1,60}(?=\\{0,3}[\"']))"
+    r"(?P<join>\s{0,3}(?:=>|:=|[=:])\s{0,3}|\0|\\u0000|\\x00|,\s{0,60}(?=\\{0,3}[\"'])"
+    r"|[ \t]{1,4}(?=\S)|\s{1,60}(?=\\{0,3}[\"']))"
 )
 _LONGEST_NAME = 256
+_REST_OF_NAME = re.compile(r"[\w.-]*")
+#: Between an option and the argument after it: nothing that assigns.
+_ARGUMENT_FOLLOWS = ("", ",", "\0", r"\u0000", r"\x00")
 _VALUE = re.compile(
-    r"(?s)(?P<quote>\\{0,3}[\"'])(?P<quoted>(?:(?!(?P=quote)).){0,4096})(?P=quote)"
-    r"|\\{0,3}[\"']?(?P<bare>(?:\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|[^\s\"'`\\,;&)}\]\0|]){1,4096})"
+    r"(?s)(?P<quote>\\{0,3}[\"'])(?P<quoted>(?:\\\\\\[\"']|(?!(?P=quote))(?:\\.|.)){0,4096})(?P=quote)"
+    r"|\\{0,3}[\"']?(?P<bare>(?:\\u(?!0000)[0-9a-fA-F]{4}|\\x(?!00)[0-9a-fA-F]{2}|[^\s\"'`\\,;&)}\]\0|]){1,4096})"
 )
 #: Values that give nothing away.
 _NOTHING = re.compile(
@@ -122,12 +125,24 @@ def _names(text: str, lower: str) -> Iterator[re.Match[str]]:
         first = max(done, start - _LONGEST_NAME)
         while start > first and (text[start - 1].isalnum() or text[start - 1] in "_.-"):
             start -= 1
+        start += _escape_before(text, start, hint)
         while start < hint and (text[start] == "." or text[start].isdecimal()):
             start += 1
         match = _NAMED.match(text, start)
         if match is not None:
             done = match.end("name")
             yield match
+        elif (rest := _REST_OF_NAME.match(text, hint)) is not None:
+            # Nothing is joined to it, whatever else is in the name.
+            done = max(done, rest.end() - _LONGEST_NAME)
+
+
+def _escape_before(text: str, start: int, end: int) -> int:
+    """Characters of an escape (a backslash and n) that seem to begin the name at ``start``."""
+    if start == 0 or text[start - 1] != "\\":
+        return 0
+    size = {"n": 1, "r": 1, "t": 1, "x": 3, "u": 5}.get(text[start], 0)
+    return size if start + size <= end else 0
 
 
 def _is_weak(name: str) -> bool:
@@ -154,7 +169,7 @@ def _secret_value(name: re.Match[str], value: re.Match[str], *, strong: bool) ->
     join, quoted = name["join"].strip(" \t\r\n"), value["quote"] is not None
     number = _NUMBER.fullmatch(secret) is not None
     password = "pass" in name["name"].lower()
-    if join in ("", ",", "\0"):
+    if join in _ARGUMENT_FOLLOWS:
         # A command-line option and the argument after it.
         if not name["dashes"] or secret.startswith("-") or (join == "," and not name["close"]):
             return None
@@ -169,7 +184,8 @@ def _secret_value(name: re.Match[str], value: re.Match[str], *, strong: bool) ->
         or not (variable or quoted or name["dashes"] or is_no_prose(secret))
     ):
         return None
-    if join == ":" and not quoted and not _is_field(name) and not (strong and is_no_prose(secret)):
+    in_text = join == ":" and not quoted and not password and not _is_field(name)
+    if in_text and not (strong and is_no_prose(secret)):
         return None
     # "Password: incorrect" is masked where it stands; the word is no secret elsewhere.
     return Span(start, end, "secret", learn=variable or is_no_prose(secret))
@@ -188,7 +204,7 @@ def _identity_value(name: re.Match[str], value: re.Match[str], kind: str) -> Spa
     join = name["join"].strip(" \t\r\n")
     if is_common(who) or _NOTHING.fullmatch(who) or _NUMBER.fullmatch(who):
         return None
-    if join in ("", ",", "\0") and not name["dashes"]:
+    if join in _ARGUMENT_FOLLOWS and not name["dashes"]:
         return None
     if " " in who and not (kind == "user" and value["quote"]):
         return None

@@ -6,18 +6,15 @@ lines, so that no name or secret is cut in half and recognised no more.
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import gzip
-import io
-import lzma
 import os
 import re
-import zlib
+import stat
 from collections import deque
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from xdiag.discover.root import Root
+from xdiag.errors import CannotRun
+from xdiag.explain.stream import Stream
 from xdiag.model import Record
 
 if TYPE_CHECKING:
@@ -33,12 +30,9 @@ MOST_BETWEEN = 512 << 10
 MOST_READ = 4 << 30
 #: Bytes of a line; what is beyond is left out.
 _LONGEST_LINE = 64 << 10
-_CHUNK = 1 << 20
 
 #: Colours and titles of terminals, which would part a name from what is before it.
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?]{0,32}[A-Za-z]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\))")
-_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
-_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 class Excerpt(Record, frozen=True):
@@ -55,70 +49,57 @@ class Excerpt(Record, frozen=True):
 def excerpt(path: str, wanted: Iterable[int] = ()) -> Excerpt:
     """What a report tells of the log at ``path``; ``wanted`` are lines that matter, from 1.
 
-    Raises OSError where it cannot be read; ValueError for what is no text.
+    Raises CannotRun where it cannot be read or is no text.
     """
-    with Root("/").open(os.path.abspath(path)) as file:
-        head = file.read(8)
-        file.seek(0)
-        if head.startswith(_ZSTANDARD):
-            raise ValueError("packed with zstd, which this Python cannot unpack: zstd -d")
-        kind = next((name for magic, name in _PACKED.items() if head.startswith(magic)), "")
-        try:
-            return _excerpt(_unpacked(file, kind), frozenset(wanted), kind)
-        except (EOFError, zlib.error, lzma.LZMAError) as error:
-            raise ValueError(f"damaged {kind} data: {error}") from error
-
-
-def _unpacked(file: IO[bytes], kind: str) -> IO[bytes]:
-    if kind == "gzip":
-        return cast("IO[bytes]", gzip.open(file))
-    if kind == "bzip2":
-        return cast("IO[bytes]", bz2.open(file))
-    return cast("IO[bytes]", lzma.open(file)) if kind == "xz" else file
-
-
-def _excerpt(stream: IO[bytes], wanted: frozenset[int], packed: str) -> Excerpt:
-    notes = [f"unpacked ({packed})"] if packed else []
-    first = stream.read(4)
-    encoding = _utf16(first)
-    start = io.BytesIO(first)
-    keeping = _Keeping(wanted)
-    size, number, stopped = 0, 0, False
-    for line, length in _lines(_chunks(start, stream, encoding)):
-        number += 1
-        size += length
-        keeping.take(number, line)
-        if size >= MOST_READ:
-            stopped = True
-            break
-    if encoding:
-        notes.append("UTF-16, told as UTF-8")
-    if stopped:
-        notes.append(f"read up to {MOST_READ >> 30} GiB")
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise CannotRun(f"{path}: not a regular file")
+    with Stream(path) as stream:
+        notes = [f"unpacked ({stream.compressed})"] if stream.compressed else []
+        keeping = _Keeping(frozenset(wanted))
+        size = number = 0
+        for line, length in _lines(_chunks(stream, path)):
+            number += 1
+            size += length
+            keeping.take(number, line)
+            if size >= MOST_READ:
+                notes.append(f"read up to {MOST_READ >> 30} GiB")
+                break
+        if stream.problem:
+            notes.append(stream.problem)
     text, cut = keeping.told(size)
     if cut:
         notes.append(cut)
-    decoded = text.decode("utf-8", "surrogateescape")
-    if text and text.count(b"\0") * 4 > len(text):
-        raise ValueError("no text: a quarter of it is zeros")
-    return Excerpt(decoded, size, number, "; ".join(notes))
+    return Excerpt(text.decode("utf-8", "surrogateescape"), size, number, "; ".join(notes))
 
 
-def _utf16(first: bytes) -> str:
-    if first.startswith(codecs.BOM_UTF16_LE) and not first.startswith(codecs.BOM_UTF32_LE):
+def _chunks(stream: Stream, path: str) -> Iterator[bytes]:
+    """What the log says, as UTF-8 where it is UTF-16; raises CannotRun for what is no text."""
+    decoder: codecs.IncrementalDecoder | None = None
+    for number, window in enumerate(stream.windows()):
+        chunk = bytes(window.data[window.begin : window.end])
+        if number == 0:
+            encoding = _utf16(chunk)
+            if encoding:
+                decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+            elif chunk.count(b"\0") * 4 > len(chunk):
+                raise CannotRun(f"{path}: no text: a quarter of it is zeros")
+        if decoder is not None:
+            chunk = decoder.decode(chunk).lstrip("\ufeff").encode("utf-8", "surrogatepass")
+        yield chunk
+
+
+def _utf16(chunk: bytes) -> str:
+    """The encoding where it is UTF-16, by its mark or by its zeros; else empty."""
+    if chunk.startswith(codecs.BOM_UTF16_LE) and not chunk.startswith(codecs.BOM_UTF32_LE):
         return "utf-16-le"
-    return "utf-16-be" if first.startswith(codecs.BOM_UTF16_BE) else ""
-
-
-def _chunks(start: IO[bytes], stream: IO[bytes], encoding: str) -> Iterator[bytes]:
-    decoder = codecs.getincrementaldecoder(encoding)(errors="replace") if encoding else None
-    for source in (start, stream):
-        while chunk := source.read(_CHUNK):
-            if decoder is not None:
-                text = decoder.decode(chunk).lstrip("\ufeff")
-                yield text.encode("utf-8", "surrogatepass")
-            else:
-                yield chunk
+    if chunk.startswith(codecs.BOM_UTF16_BE):
+        return "utf-16-be"
+    even, odd = chunk[::2], chunk[1::2]
+    zeros = even.count(0), odd.count(0)
+    few, many = len(even) // 10, len(odd) * 8 // 10
+    if many and zeros[0] <= few and zeros[1] >= many:
+        return "utf-16-le"
+    return "utf-16-be" if many and zeros[1] <= few and zeros[0] >= many else ""
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, int]]:

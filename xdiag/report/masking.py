@@ -31,11 +31,14 @@ _MOST_KNOWN = 1000
 _ANYWHERE = {"secret": 6, "email": 6, "ip": 7, "domain": 5, "home": 4}
 _ANYWHERE_NAME = 5
 _SHORTEST = 3
+_MOST_ROUNDS = 5
 #: Strings that are remembered with what became of them: their length, and how many.
 _SHORT, _MOST_DONE = 400, 50_000
 
 #: Characters of UTF-16 in a text that is otherwise not, little- and big-endian.
 _WIDE = re.compile(r"(?:[\x09\x0a\x0d\x20-\x7e]\x00){4,}|(?:\x00[\x09\x0a\x0d\x20-\x7e]){4,}")
+#: Of terminals, as they are and as JSON, Python and C write them.
+_ESCAPES = re.compile(r"(?:\x1b|\\u001[bB]|\\x1b|\\033)\[[0-9;?]{0,32}[A-Za-z]")
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
 _BEGIN, _END = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
 
@@ -84,7 +87,7 @@ class Masker:
         """Remember what is private in ``text``, to be masked in all others as well."""
         if not self.on:
             return
-        text = _narrow(text)
+        text = _readable(text)
         for label in LABEL.findall(text):
             # Of a text that was masked before: its numbers are not given to others.
             kind, _, number = label.strip("\\<>&lgt;").partition("-")
@@ -103,7 +106,15 @@ class Masker:
         """``text`` without private data."""
         if not self.on:
             return text
-        text = _narrow(text)
+        text = _readable(text)
+        # A label ends a word, and so may show something that was a part of one before.
+        for _ in range(_MOST_ROUNDS):
+            before, text = text, self._once(text)
+            if text == before:
+                break
+        return text
+
+    def _once(self, text: str) -> str:
         merged = _merged([*spans(text), *self._known_in(text)])
         if not merged:
             return text
@@ -164,7 +175,7 @@ class Masker:
                 yield Span(match.start(), match.end(), kind)
         for domain in self._domains:
             if domain.lower() in lower:
-                whole = rf"(?:[A-Za-z0-9_-]{{1,63}}\.){{0,6}}{re.escape(domain)}{_END}"
+                whole = rf"(?:[A-Za-z0-9_-]{{1,63}}\.){{0,6}}{re.escape(domain)}"
                 for match in re.finditer(whole, text, re.IGNORECASE):
                     is_it = match[0].lower() == domain.lower()
                     yield Span(match.start(), match.end(), "domain" if is_it else "host")
@@ -313,8 +324,10 @@ def _apart_from_labels(text: str, merged: list[Span]) -> Iterable[Span]:
     return _merged(widened)
 
 
-def _narrow(text: str) -> str:
-    """UTF-16 within a text as what it says."""
+def _readable(text: str) -> str:
+    """A text without what hides words in it: colours of terminals, the zeros of UTF-16."""
+    if "\x1b" in text or "\\" in text:
+        text = _ESCAPES.sub("", text)
     if "\0" not in text:
         return text
     return _WIDE.sub(lambda match: match[0].replace("\0", ""), text)

@@ -7,7 +7,7 @@ import re
 from xdiag.report.shapes import Shape, is_uncommon
 
 #: A slash as paths, JSON, URLs and Windows write it.
-_SLASH = r"(?:/|\\/|%2[fF]|\\u002[fF]|\\\\?)"
+_SLASH = r"(?:\\{0,4}/|%2[fF]|\\{1,4}u002[fF]|\\{1,4})"
 #: A character of a name in a path, also as JSON, URLs, C and the kernel write it.
 _LETTER = (
     r"(?:[^\s/\\\"'`<>:;,|&?*(){}\[\]$=@%\0-\x1f]|%(?!2[fF])[0-9a-fA-F]{2}"
@@ -107,7 +107,8 @@ _MACHINES = (
     Shape(
         "host",
         re.compile(
-            r"(?m)^(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.,+Z-]{8,32}) "
+            r"(?m)(?:^|[\"']|\\n)"
+            r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.,+Z-]{8,32}) "
             r"(?P<host>[A-Za-z0-9][\w.-]{0,253}) (?:kernel|[\w./-]{1,64}\[\d{1,10}\]):"
         ),
         (":",),

@@ -19,7 +19,7 @@ _TOKENS = (
     (r"(?<=hooks\.slack\.com/services/)[A-Za-z0-9/]{8,128}", "hooks.slack.com"),
     (r"AIza[A-Za-z0-9_-]{30,64}", "aiza"),
     (r"ya29\.[A-Za-z0-9_-]{16,1024}", "ya29."),
-    (r"eyJ[A-Za-z0-9_-]{6,4096}\.[A-Za-z0-9_-]{4,8192}(?:\.[A-Za-z0-9_-]{0,4096})?", "eyj"),
+    (r"eyJ[A-Za-z0-9_-]{6,1024}\.[A-Za-z0-9_-]{4,8192}(?:\.[A-Za-z0-9_-]{0,4096})?", "eyj"),
     (r"npm_[A-Za-z0-9]{30,64}", "npm_"),
     (r"pypi-Ag[A-Za-z0-9_-]{16,512}", "pypi-ag"),
     (r"dckr_(?:pat|oat)_[A-Za-z0-9_-]{16,64}", "dckr_"),
@@ -84,7 +84,7 @@ _HEADERS_AND_URLS = (
     Shape(
         "secret",
         re.compile(
-            r"(?i)\b(?:proxy-)?authorization\\?[\"']?\s{0,4}[:=,]\s{0,4}\\?[\"']?\s{0,4}"
+            r"(?i)authorization\\?[\"']?\s{0,4}[:=,]\s{0,4}\\?[\"']?\s{0,4}"
             r"(?:(?:bearer|basic|token|digest|negotiate|apikey)\s{1,4})?"
             r"(?P<private>[^\s\"'\\,;]{1,8192})"
         ),
@@ -101,7 +101,7 @@ _HEADERS_AND_URLS = (
     Shape(
         "secret",
         re.compile(
-            r"(?im)(?:^|[\"'\s,{])(?:set-)?cookie2?\\?[\"']?\s{0,4}:\s{0,4}\\?[\"']?"
+            r"(?i)(?<![\w-])(?:set-)?cookie2?\\?[\"']?\s{0,4}:\s{0,4}\\?[\"']?"
             r"(?P<private>[^\n\"'\\]{1,8192})"
         ),
         ("cookie",),
@@ -129,8 +129,8 @@ _HEADERS_AND_URLS = (
     Shape(
         "secret",
         re.compile(
-            r"(?i)\bmachine\s{1,8}\S{1,255}\s{1,8}login\s{1,8}(?P<user>\S{1,255})\s{1,8}"
-            r"password\s{1,8}(?P<private>\S{1,512})"
+            r"(?i)\bmachine\s{1,8}[^\s\"']{1,255}\s{1,8}login\s{1,8}(?P<user>[^\s\"']{1,255})\s{1,8}"
+            r"password\s{1,8}(?P<private>[^\s\"'\\]{1,512})"
         ),
         ("machine",),
         learn=True,
