@@ -51,6 +51,11 @@ def test_all_is_well_in_one_line(written: Written) -> None:
     a = process.runtime(A)
     process.thread().use(a, 0, 10)
     assert _shown(written) == f"one HIP runtime, {A}; nothing wrong in 1 call\n"
+    written.set(calls_overwritten=4)
+    assert _shown(written, width=200) == (
+        f"one HIP runtime, {A}; nothing wrong in 5 calls, of which 4 are lost with threads that"
+        " have ended\n"
+    )
 
 
 def test_no_runtime_at_all(written: Written) -> None:

@@ -138,7 +138,9 @@ def _nothing_wrong(facts: Facts, processes: list[Process]) -> str:
     recorded = any(each.recorded for process in processes for each in process.runtimes)
     if not recorded:
         return f"one HIP runtime{where}, {one}; calls were not recorded"
-    return f"one HIP runtime{where}, {one}; nothing wrong in {count(facts.calls_seen, 'call')}"
+    lost = facts.lost.overwritten_by_others
+    but = f", of which {lost} are lost with threads that have ended" if lost else ""
+    return f"one HIP runtime{where}, {one}; nothing wrong in {count(facts.calls_seen, 'call')}{but}"
 
 
 def _none_loaded(facts: Facts, what: str) -> str:
