@@ -64,6 +64,7 @@ def command(
 
     Exits as the command does; with 2 or 3 where it could not be started.
     """
+    from xdiag.launch.program import environment
     from xdiag.launch.supervise import end_like, supervise
     from xdiag.repair.repair import Situation
 
@@ -71,7 +72,7 @@ def command(
     situation = Situation(_admitted(command_line))
     _check_owners(situation.patient, allow_root=allow_root)
     choice = _chosen(repair, situation)
-    environ = choice.change.applied(os.environ)
+    environ = choice.change.applied(environment())
     with _recorded(path, command_line, situation, calls=calls) as record:
         if verbose or not (quiet or choice.nothing_to_say):
             _announce(choice, verbose=verbose)
