@@ -310,6 +310,22 @@ def test_destroyed_during_the_call(scene: Scene) -> None:
     assert (found.cause, found.certain, found.calls) == ("destroyed-stream", True, 1)
     assert "destroyed during the call of hipStreamQuery" in found.sentence
     assert _what(found) == ["made", "destroyed", "refused"]
+    with read(scene.written.path) as recording:
+        query = recording.facts.failures[0]
+        assert provenance(recording, query).state == "destroyed"
+        (said,) = story(recording, STREAM).sentences
+    assert said.endswith("and destroyed by hipStreamDestroy, during hipStreamQuery")
+
+
+def test_an_event_destroyed_during_the_call(scene: Scene) -> None:
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.call("EventCreate", scene.a, 11, event=EVENT)
+    other = scene.process.thread(101)
+    other.call("EventRecord", scene.a, 20, stream=STREAM, event=EVENT, result=709, took=10)
+    scene.thread.call("EventDestroy", scene.a, 22, event=EVENT)
+    found = _only(scene.written)
+    assert (found.cause, found.calls) == ("destroyed-event", 1)
+    assert "destroyed during the call of hipEventRecord" in found.sentence
 
 
 def test_destroyed_after_the_call_that_was_refused(scene: Scene) -> None:

@@ -182,7 +182,7 @@ class _Survey:
         self.other_errors: Counter[tuple[int, int]] = Counter()
         self.first_other: Row | None = None
         #: Refused with a handle of which nothing was wrong when the call began.
-        self._puzzling: list[tuple[Row, Origin]] = []
+        self._puzzling: list[tuple[Row, tuple[str, Origin], list[Origin]]] = []
         #: Processes in which the low half of one copy's handle was given to another copy, and in
         #: which a copy accepted a value that had been another copy's stream.
         self.halves_crossed: set[int] = set()
@@ -219,9 +219,13 @@ class _Survey:
             ):
                 continue
             self._look_closer(row, does)
-        for row, origin in self._puzzling:
-            now = handles.ended_during(row, origin)
-            self._add(self._cause(row, now, failed=True), row, now, failed=True)
+        for row, (cause, origin), well in self._puzzling:
+            for each in well:
+                now = handles.ended_during(row, each)
+                if now.state != "own":
+                    cause, origin = self._cause(row, now, failed=True), now
+                    break
+            self._add(cause, row, origin, failed=True)
         for table, counts in zip(tables, used, strict=True):
             for runtime, number in counts.items():
                 self.used[table.index, runtime] += number
@@ -229,6 +233,7 @@ class _Survey:
     def _look_closer(self, row: Row, does: int) -> None:
         failed = self.handles.failed(row)
         not_known = None
+        well: list[Origin] = []
         for flag, kind in _TAKEN:
             if does & flag:
                 origin = self.handles.origin(row, kind)
@@ -236,15 +241,13 @@ class _Survey:
                 if cause and cause not in _NOT_KNOWN:
                     self._add(cause, row, origin, failed)
                     return
+                if origin.state == "own":
+                    well.append(origin)
                 # Its stream may be well, and its event tell why.
                 if cause and not_known is None:
                     not_known = (cause, origin)
-        if (
-            not_known is not None
-            and not_known[1].state == "own"
-            and len(self._puzzling) < _MOST_HANDLES
-        ):
-            self._puzzling.append((row, not_known[1]))
+        if not_known is not None and well and len(self._puzzling) < _MOST_HANDLES:
+            self._puzzling.append((row, not_known, well))
         elif not_known is not None:
             self._add(not_known[0], row, not_known[1], failed)
         elif failed:

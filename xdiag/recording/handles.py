@@ -433,13 +433,17 @@ class Handles:
         if life is None:
             return ""
         if life.end and life.ended_by is not None:
-            name = self.recording.listed(life.ended_by[6]).platform_name
-            return f"{life.end} later by {name}"
+            return f"{life.end} {self._when(life.ended_by, row)}"
         reset, certain = _reset_of(self.table_of[row[10]], life)
         if origin.kind != "stream" or reset is None:
             return ""
-        name = self.recording.listed(reset[6]).platform_name
-        return f"{'' if certain else 'perhaps '}reset later by {name}"
+        return f"{'' if certain else 'perhaps '}reset {self._when(reset, row)}"
+
+    def _when(self, ender: Row, row: Row) -> str:
+        name = self.recording.listed(ender[6]).platform_name
+        if ender is row or not row[0] <= ender[0] < row[1]:
+            return f"later by {name}"
+        return f"by {name}, during {self.recording.listed(row[6]).platform_name}"
 
     def lost_in(self, process: int, kind: Kind) -> bool:
         """Whether calls that make or end handles of a process may be missing."""

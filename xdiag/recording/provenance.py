@@ -49,7 +49,8 @@ def provenance(recording: Recording, call: Call) -> Provenance:
     Raises CannotRun for a call that takes neither, or that the record has no more.
     """
     handles = Handles(recording)
-    for row, does in handles.rows():
+    rows = handles.rows()
+    for row, does in rows:
         if not does & (TAKES_STREAM | TAKES_EVENT) or row[9] != call.position:
             continue
         if recording.call_of(row) == call:
@@ -60,6 +61,12 @@ def provenance(recording: Recording, call: Call) -> Provenance:
                 origins.append(handles.origin(row, "event"))
             # An event tells more than a stream with which all is well.
             telling = [each for each in origins if each.state not in ("own", "special")]
+            if not telling and handles.refused(row):
+                # It may have been ended while the call was in progress.
+                for _ in rows:
+                    pass
+                origins = [handles.ended_during(row, each) for each in origins]
+                telling = [each for each in origins if each.state not in ("own", "special")]
             return provenance_of(handles, row, (telling or origins)[0])
     raise CannotRun(f"{call.name}: the record has no such call that takes a stream or an event")
 
@@ -133,7 +140,8 @@ class _Teller:
             if len(self._sentences) + len(self._well) < _MOST_STEPS:
                 if origin.state == "own" and life is not None:
                     made = own_made(handles, call, origin)
-                    self._well.setdefault((life.process, life.made_at), (made, row, origin))
+                    if refused or (life.process, life.made_at) not in self._well:
+                        self._well[life.process, life.made_at] = made, row, origin
                     self._sentences[made] = None
                 else:
                     self._sentences[told.sentence] = None
