@@ -545,7 +545,7 @@ def test_a_stream_passed_as_an_event_and_the_process_died(scene: Scene) -> None:
     scene.thread.make(scene.a, STREAM, 10)
     scene.thread.call("EventSynchronize", scene.a, 20, event=STREAM, returned=False)
     found = _only(scene.written)
-    assert (found.cause, found.unfinished, found.certain) == ("wrong-kind", 1, False)
+    assert (found.cause, found.unfinished, found.certain) == ("wrong-kind", 1, True)
     assert "given, 0x7f1287654320, is a stream made by A" in found.sentence
     assert any("died in it" in line for line in found.evidence)
 
@@ -796,3 +796,15 @@ def test_the_story_says_how_it_ended(scene: Scene) -> None:
         told = story(recording, STREAM)
         assert "not seen ending" not in " ".join(told.sentences)
         assert "is one again" in told.sentences[1]
+
+
+def test_a_call_with_a_bad_handle_that_did_not_return(scene: Scene) -> None:
+    """A cut handle is one by its value; of a destroyed one, another may be at its address."""
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.call("MemsetAsync", scene.a, 20, stream=STREAM & 0xFFFF_FFFF, returned=False)
+    assert (_only(scene.written).cause, _only(scene.written).certain) == ("truncated-handle", True)
+    scene.thread.call("StreamDestroy", scene.a, 15, stream=STREAM)
+    other = scene.process.thread(101)
+    other.call("MemsetAsync", scene.a, 30, stream=STREAM, returned=False)
+    destroyed = [each for each in _diagnoses(scene.written) if each.cause == "destroyed-stream"]
+    assert [each.certain for each in destroyed] == [False]

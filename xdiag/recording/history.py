@@ -85,9 +85,10 @@ def provenance_of(handles: Handles, row: Row, origin: Origin) -> Provenance:
         ended_by = None  # it came after the call
     steps.sort(key=lambda step: step.time)
     refused, failed = handles.refused(row), handles.failed(row)
-    # Success with a handle that was ended may mean that it was made again, by a call not seen; of
-    # a refusal in a forked child, another reason may be the true one.
-    doubtful = origin.state in ("destroyed", "reset", "wrong-kind", "truncated") and not failed
+    # Success with such a handle may mean that it was made again, by a call not seen; of a refusal
+    # in a forked child, another reason may be the true one.
+    doubtful = origin.state in ("destroyed", "reset") and not failed
+    doubtful |= origin.state in ("wrong-kind", "truncated") and bool(row[1]) and not failed
     doubtful |= origin.state == "inherited" and refused
     steps.append(step_of(facts, call, refused=refused, failed=failed))
     return Provenance(
