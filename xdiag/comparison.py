@@ -309,7 +309,8 @@ def _cautions(made: Comparison) -> tuple[str, ...]:
 def _agent(run: Run) -> str:
     if run.target.agent == "software":
         return "the software agent"
-    name = run.target.device_name
+    # The name is what a file says it is.
+    name = run.target.device_name[:60]
     return f"hardware ({name})" if name else "hardware"
 
 

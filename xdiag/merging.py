@@ -15,10 +15,13 @@ from xdiag.errors import Usage
 from xdiag.model import FAULTS, SCHEMA_VERSION, Record, Report, Result
 from xdiag.patterns import PATTERNS
 from xdiag.saved import (
+    MOST_CELLS,
+    MOST_SEEN,
     Manner,
     Place,
     Run,
     Saved,
+    check_names,
     in_order,
     in_order_of_versions,
     manner,
@@ -26,6 +29,7 @@ from xdiag.saved import (
     read_report,
     run_of,
     shortened,
+    too_large,
 )
 
 if TYPE_CHECKING:
@@ -105,6 +109,8 @@ def read(saved: Saved) -> Merged:
     if not saved.merged:
         return single(read_report(saved))
     merged = saved.decoded(Merged)
+    if len(merged.rows) > MOST_CELLS or len(merged.rows) * len(merged.runs) > MOST_SEEN:
+        raise too_large(saved.name)
     known = {run.id for run in merged.runs}
     places: set[Place] = set()
     for row in merged.rows:
@@ -114,6 +120,8 @@ def read(saved: Saved) -> Merged:
             raise Usage(f"{saved.name} is damaged: {str(place)[:120]!r} has a run twice")
         if not ids or not all(each.runs for each in row.seen) or not known.issuperset(ids):
             raise Usage(f"{saved.name} is damaged: {str(place)[:120]!r} has no such run")
+        for each in row.seen:
+            check_names(each.result, saved.name)
         if any(place_of(each.result) != place for each in row.seen):
             raise Usage(f"{saved.name} is damaged: {str(place)[:120]!r} has another cell's result")
         places.add(place)

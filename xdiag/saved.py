@@ -36,10 +36,16 @@ if TYPE_CHECKING:
     from xdiag.model import StepRecord
 
 #: Bytes of a file that is read.  The whole catalogue for two consumers takes 6.5 MB.
-MOST_BYTES = 32 << 20
+MOST_BYTES = 24 << 20
 #: Values in a file, by their commas.  The whole catalogue has 170,000; a value takes up to 80 bytes
 #: of memory, whatever few bytes it was written in.
 MOST_VALUES = 1_000_000
+#: Cells of a matrix, and in a merged one cells times runs.  The whole catalogue has 728.
+MOST_CELLS, MOST_SEEN = 20_000, 1_000_000
+#: Characters of a name: of a pattern, a call, an error, a signal.
+MOST_NAME = 300
+#: Characters of a part of a run's name that are shown.
+_MOST_WORD = 60
 
 #: Where the name of standard input stands in a message.
 _STANDARD_INPUT = "standard input"
@@ -107,7 +113,7 @@ def open_saved(path: str) -> Saved:
     name = _STANDARD_INPUT if path == "-" else path
     data = _bytes_of(path)
     if len(data) > MOST_BYTES or data.count(b",") > MOST_VALUES:
-        raise Usage(f"{name} is no matrix of xdiag's: it is too large for one")
+        raise too_large(name)
     head = _decoded(data, _Versioned, name)
     if head.schema_version > SCHEMA_VERSION:
         by = f" {head.xdiag[:40]!r}" if head.xdiag else ""
@@ -121,12 +127,29 @@ def open_saved(path: str) -> Saved:
 def read_report(saved: Saved) -> Report:
     """The report in a file; raises Usage where it is damaged or has a cell twice."""
     report = saved.decoded(Report)
+    if len(report.results) > MOST_CELLS:
+        raise too_large(saved.name)
     once: set[Place] = set()
     for result in report.results:
+        check_names(result, saved.name)
         if (place := place_of(result)) in once:
             raise Usage(f"{saved.name} is damaged: the cell {str(place)[:120]!r} is in it twice")
         once.add(place)
     return report
+
+
+def check_names(result: Result, file: str) -> None:
+    """Raise Usage for a result with a name that nobody could read."""
+    outcome = result.outcome
+    calls = (record.call for record in outcome.trace)
+    for name in (*place_of(result), outcome.call, outcome.name, outcome.signal, *calls):
+        if len(name) > MOST_NAME:
+            raise Usage(f"{file} is damaged: a name in it has {len(name)} characters")
+
+
+def too_large(name: str) -> Usage:
+    """The error for what is larger than any matrix."""
+    return Usage(f"{name} is no matrix of xdiag's: it is too large for one")
 
 
 def _bytes_of(path: str) -> bytes:
@@ -278,7 +301,7 @@ def names(runs: Iterable[Run]) -> dict[str, str]:
             if len({_words(known[id])[place] for id in alike}) > 1:
                 for id in alike:
                     chosen[id] = (*chosen[id], _words(known[id])[place])
-    made = {id: ", ".join(filter(None, words)) for id, words in chosen.items()}
+    made = {id: ", ".join(word for word in words if word) for id, words in chosen.items()}
     # Different words may read alike (a comma in a version), and ids are what a file says they are.
     taken: set[str] = set()
     for id in sorted(made):
@@ -291,6 +314,10 @@ def names(runs: Iterable[Run]) -> dict[str, str]:
 
 
 def _words(run: Run) -> tuple[str, ...]:
+    return tuple(word[:_MOST_WORD] for word in _all_words(run))
+
+
+def _all_words(run: Run) -> tuple[str, ...]:
     target, host = run.target, run.host
     agent = "software agent" if target.agent == "software" else target.device_name or "hardware"
     return (

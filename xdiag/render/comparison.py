@@ -12,7 +12,7 @@ from xdiag.render.labels import Label, label
 from xdiag.render.markdown import table as markdown_table
 from xdiag.render.styles import TERMINAL
 from xdiag.render.terminal import printed, show_pairs
-from xdiag.render.text import count, printable
+from xdiag.render.text import count, cut, printable
 from xdiag.render.text import markdown as escaped
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from xdiag.comparison import Change, Comparison
+    from xdiag.comparison import Change, Comparison, VerdictChange
     from xdiag.model import Result
     from xdiag.saved import Run
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _MOST_ROWS = 60
 #: Cells of only one run that are named; JSON names them all.
 _MOST_NAMES = 12
-#: Characters of a value in Markdown: a library path may be long.
-_MOST_CHARACTERS = 200
+#: Characters of a value in Markdown, and on a terminal: a library path may be long.
+_MOST_CHARACTERS, _MOST_ON_TERMINAL = 200, 2000
 
 _SECTIONS = (
     ("worse", "got worse"),
@@ -99,7 +99,7 @@ def _details(change: Change) -> str:
     parts += dict.fromkeys(reasons)
     if change.asked_differently:
         parts.append("not the same steps or variables")
-    return "; ".join(parts)
+    return cut("; ".join(parts), _MOST_ON_TERMINAL)
 
 
 def _cell(change: Change) -> str:
@@ -129,7 +129,11 @@ def run_facts(run: Run) -> str:
         run.started,
         cells or count(run.results, "cell"),
     )
-    return ", ".join(filter(None, parts))
+    return ", ".join(cut(part, _MOST_CHARACTERS) for part in parts if part)
+
+
+def _hypothesis(change: VerdictChange) -> str:
+    return cut(change.hypothesis, _MOST_CHARACTERS)
 
 
 def _mark(verdict: str) -> str:
@@ -173,7 +177,7 @@ def show(made: Comparison, console: Console) -> None:
     if made.verdicts:
         console.print(Text("\nverdicts", style="bold"))
         console.print()
-        pairs = [(v.hypothesis, f"{_mark(v.before)} -> {_mark(v.after)}") for v in made.verdicts]
+        pairs = [(_hypothesis(v), f"{_mark(v.before)} -> {_mark(v.after)}") for v in made.verdicts]
         show_pairs(console, pairs, style="")
     console.print(Text(f"\n{summary(made)}"))
 
@@ -182,7 +186,8 @@ def _show_differences(made: Comparison, console: Console) -> None:
     for difference in made.differences:
         console.print(Text(printable(difference.what)))
         for sign, value in (("-", difference.before), ("+", difference.after)):
-            line = Text(f"{sign} {printable(value) or '(none)'}", overflow="fold")
+            shown = printable(cut(value, _MOST_ON_TERMINAL)) or "(none)"
+            line = Text(f"{sign} {shown}", overflow="fold")
             console.print(Padding(line, (0, 0, 0, 2), expand=False))
 
 
@@ -231,12 +236,12 @@ def markdown(made: Comparison) -> str:
             )
     if made.verdicts:
         parts.append("### Verdicts")
-        rows = [(v.hypothesis, _mark(v.before), _mark(v.after)) for v in made.verdicts]
+        rows = [(_hypothesis(v), _mark(v.before), _mark(v.after)) for v in made.verdicts]
         parts.append(_limited(("hypothesis", "before", "after"), rows))
     for side, cells in (("before", made.only_before), ("after", made.only_after)):
         if cells:
             parts.append(f"### {count(len(cells), 'cell')} only {side}")
-            parts.append(escaped(_cut(_names(cells), 10 * _MOST_CHARACTERS)))
+            parts.append(escaped(cut(_names(cells), 10 * _MOST_CHARACTERS)))
     if made.differences:
         parts.append("### Runtime and machine")
         facts = [(d.what, d.before or "(none)", d.after or "(none)") for d in made.differences]
@@ -245,11 +250,7 @@ def markdown(made: Comparison) -> str:
 
 
 def _limited(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    shown = [[_cut(text) for text in row] for row in rows[:_MOST_ROWS]]
+    shown = [[cut(text, _MOST_CHARACTERS) for text in row] for row in rows[:_MOST_ROWS]]
     made = markdown_table(heads, shown)
     more = len(rows) - _MOST_ROWS
     return f"{made}\n\nand {more} more (--json has them all)" if more > 0 else made
-
-
-def _cut(text: str, most: int = _MOST_CHARACTERS) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."

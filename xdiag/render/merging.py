@@ -17,7 +17,7 @@ from xdiag.render.markdown import table as markdown_table
 from xdiag.render.matrix import Matrix, arranged, consumer_title
 from xdiag.render.styles import TERMINAL
 from xdiag.render.terminal import printed, show_pairs
-from xdiag.render.text import count, printable
+from xdiag.render.text import count, cut, printable
 from xdiag.render.text import markdown as escaped
 from xdiag.saved import names
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 #: In the matrix, where the runs do not agree.
 DIFFERS = Label("differs", "warn")
+
+#: Characters of a fact that are shown, and that a row of CSV repeats.
+_MOST_CHARACTERS = 500
 
 #: Formats and the endings of the files that they are written to.
 FORMATS = {"table": ".txt", "markdown": ".md", "json": ".json", "csv": ".csv", "html": ".html"}
@@ -87,7 +90,7 @@ def run_facts(run: Run) -> tuple[str, ...]:
     """What is told of a run beside its name; ``RUN_HEADS`` stand over it."""
     target = run.target
     cells = f"{run.results} of {run.planned}" if run.results < run.planned else str(run.results)
-    return (
+    facts = (
         target.runtime,
         target.build_id[:12],
         target.agent,
@@ -96,6 +99,7 @@ def run_facts(run: Run) -> tuple[str, ...]:
         run.started,
         cells,
     )
+    return tuple(cut(fact, _MOST_CHARACTERS) for fact in facts)
 
 
 RUN_HEADS = ("runtime", "build id", "agent", "system", "xdiag", "started", "cells")
@@ -319,7 +323,8 @@ def rows_as_csv(merged: Merged) -> str:
     for row in merged.rows:
         for each in row.seen:
             for id in each.runs:
-                writer.writerow(map(printable, _csv_row(row, each, runs[id], named[id])))
+                texts = _csv_row(row, each, runs[id], named[id])
+                writer.writerow([printable(cut(text, _MOST_CHARACTERS)) for text in texts])
     return written.getvalue()
 
 

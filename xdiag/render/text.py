@@ -29,6 +29,11 @@ def markdown(text: str) -> str:
     return _MARKDOWN.sub(lambda match: "\\" + match[0], printable(text))
 
 
+def cut(text: str, most: int) -> str:
+    """``text``, or where it is longer its first ``most`` characters and dots."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def fenced(text: str, language: str = "") -> str:
     """A code block; its fence is longer than any in ``text``."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
