@@ -110,7 +110,7 @@ def _read(text: str) -> tuple[dict[int, Counter[int | str]], int | None]:
         last = int(number)
         told = [_result(result) for result in results.split(" -> ")[1:]]
         if told:
-            steps[last] = Counter(told)
+            steps[last] = _once(Counter(told))
     return steps, last
 
 
@@ -130,7 +130,12 @@ def seen(result: Result) -> dict[int, Counter[int | str]]:
         if record.code is not None:
             told = record.code
         steps.setdefault(record.step, Counter())[told] += 1
-    return steps
+    return {step: _once(told) for step, told in steps.items()}
+
+
+def _once(told: Counter[int | str]) -> Counter[int | str]:
+    """What is said in words is said once for all actors: nobody made the call."""
+    return Counter({what: 1 if isinstance(what, str) else n for what, n in told.items()})
 
 
 def expected_end(result: Result) -> str:

@@ -151,6 +151,7 @@ class _Writer:
             many=len(told.actors) > 1,
             threads=[self._who[actor.name] for actor in told.actors if "thread" in actor.how],
             lines=lines,
+            loaded=any(s.verb == "open" and s.args[0] == "loaded" for s in told.steps),
             at="all->" if told.forks else "",
             values=_static(values),
             blanks=_static(_declarations({**self._blanks, **own}), own=told.at_once),

@@ -97,6 +97,11 @@ def write(cell: Cell, platform: str, words: Words) -> str:
             "this story opens another copy before the runtime under test, which a hip-tests"
             " program is linked to: --emit c"
         )
+    if "{copy_directory}" in "".join(cell.environment.values()):
+        raise Usage(
+            "in this story the loader is led to the copy, and so would be a test program that is"
+            " linked to the runtime under test: --emit c"
+        )
     if told.forks:
         raise Usage("this story forks, and a test shares its process with other tests: --emit c")
     if any(len(s.actors) > 1 and (len(s.actors) > 2 or "main" not in s.actors) for s in told.steps):
@@ -118,8 +123,9 @@ class _Writer:
 
     def text(self) -> str:
         told = self._program
-        story = [*self._declared(), *(text for line in told.lines for text in self._line(line))]
-        body = "\n".join(story)
+        told_lines = [text for line in told.lines for text in self._line(line)]
+        body = "\n".join(told_lines)
+        story = [*self._declared(body), *told_lines]
         others = any(line.step.verb == "open" and not _is_linked(line) for line in told.lines)
         texts = head(
             told,
@@ -137,6 +143,7 @@ class _Writer:
             name=_name(told.cell),
             lines=[text for line in story for text in wrapped(f"  {line}")],
             others=others,
+            paths="path(" in body,
             linked="linked()" in body,
             alternatives=_alternatives(told) if others else [],
             threads=any(actor.how for actor in told.actors),
@@ -266,16 +273,19 @@ class _Writer:
             return f"({wanted}){value % 2**64:#x}" if value or not linked else "nullptr"
         return str(value) if linked or wanted == "int" else f"({wanted}){value}"
 
-    def _declared(self) -> list[str]:
+    def _declared(self, body: str) -> list[str]:
+        """Declarations of what the story's lines use."""
         groups: dict[str, list[str]] = {}
         for variable in self._program.variables:
             size = "[2]" if variable.own else ""
+            if not re.search(rf"\b{variable.name}\b", body):
+                continue
             groups.setdefault(_value_type(variable.kind), []).append(f"{variable.name}{size}")
         lines = []
         for type, names in groups.items():
             stem, stars = type.rstrip("*"), "*" * type.count("*")
             lines.append(f"{stem} {', '.join(f'{stars}{name}{{}}' for name in names)};")
-        if any("refused" in text for line in self._program.lines for text in self._line(line)):
+        if "refused" in body:
             several = f"[{self._streams}] = {{}}" if self._streams > 1 else " = false"
             lines.append(f"bool refused{several};")
         return lines
