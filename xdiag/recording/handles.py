@@ -255,15 +255,19 @@ class Handles:
         A row's own effects are followed when the next one is asked for.
         """
         known = len(self.effects)
-        pending = self._pending
+        pending, tables, checks = self._pending, self.table_of, CHECKS_TO_6 | CHECKS_FROM_7
         for row in self.recording.rows():
             begun, call = row[0], row[6]
             while pending and pending[0][0] <= begun:
                 self._made(heapq.heappop(pending)[1])
             does = self.effects[call] if call < known else 0
             yield row, does
-            if does & (CHECKS_TO_6 | CHECKS_FROM_7):
-                self._note_proof(row)
+            if does & checks and row[2] > LAST_SPECIAL:
+                table = tables[row[10]]
+                life = table.streams.get(row[2])
+                # Of the usual stream, one that is known to live, nothing has to be proved.
+                if life is None or life.end or life.runtime != row[7] or table.any_reset:
+                    self._note_proof(row)
             if does & _FOLLOWED:
                 self._follow(row, does)
         while pending:
@@ -296,14 +300,8 @@ class Handles:
 
     def _note_proof(self, row: Row) -> None:
         """Note a success that only a live stream has, of one that is not known to live."""
-        value, runtime = row[2], row[7]
-        table = self.table_of[row[10]]
-        life = table.streams.get(value)
-        if value <= LAST_SPECIAL or (life is not None and life.runtime == runtime and not life.end
-                                     and not table.any_reset):  # fmt: skip
-            return
         if self.proves_live(row, "stream"):
-            _note(table.proved, (runtime, value), row[0])
+            _note(self.table_of[row[10]].proved, (row[7], row[2]), row[0])
 
     def _device(self, table: Table, source: int, runtime: int) -> int | None:
         """The current device of a thread: 0 until it chooses; None where that may be lost."""
