@@ -44,7 +44,7 @@ def test_the_version_is_the_packages(xdiag: Xdiag) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     program = (
-        "import sys\nfrom xdiag.cli import _run\n_run(['--help'], False)\n"
+        "import sys\nfrom xdiag.cli import _run\n_run(['--help'], ['--help'], debug=False)\n"
         "heavy = {'torch', 'rich', 'msgspec', 'cffi', 'psutil', 'jinja2', 'tabulate', 'elftools'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )

@@ -314,3 +314,12 @@ def test_nothing_is_made_in_a_cache_that_is_refused(run: Run, tmp_path: Path) ->
     assert done.returncode == 0
     assert f"no record: the directory for records: {shared} can be written to by" in done.stderr
     assert list(shared.iterdir()) == []
+
+
+def test_the_commands_own_debug_option_is_its_own() -> None:
+    for words in (["run", "-q", "--"], ["run", "-q"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "xdiag", *words, "echo", "--debug"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (0, "--debug\n"), done.stderr

@@ -76,15 +76,26 @@ def _xdiag(debug: bool) -> None:
 def main(args: list[str] | None = None) -> None:
     """Entry point of the ``xdiag`` command; never returns."""
     arguments = sys.argv[1:] if args is None else args
-    debug = "--debug" in arguments
-    sys.exit(_run(arguments, debug))
+    wanted = _without_debug(arguments)
+    sys.exit(_run(arguments, wanted, debug=wanted != arguments))
 
 
-def _run(arguments: list[str], debug: bool) -> int:
+def _without_debug(arguments: list[str]) -> list[str]:
+    """The line without ``--debug``, which is taken anywhere, as users put it where they are.
+
+    But not from a command that is to be started: after ``--``, or without one after ``run``.
+    """
+    end = len(arguments)
+    if "--" in arguments:
+        end = arguments.index("--")
+    elif "run" in arguments:
+        end = arguments.index("run")
+    return [a for a in arguments[:end] if a != "--debug"] + arguments[end:]
+
+
+def _run(arguments: list[str], wanted: list[str], *, debug: bool) -> int:
     _open_closed_streams()
     try:
-        # Taken anywhere on the line, as users put it where they are.
-        wanted = [a for a in arguments if a != "--debug"]
         result: Any = _xdiag.main(
             wanted, prog_name="xdiag", standalone_mode=False, obj=tuple(arguments)
         )
