@@ -8,7 +8,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xdiag.engine.messages import Paths
-    from xdiag.model import Cell, Result, Target
+    from xdiag.model import Result, Target
 
 STRICT = ("-Wall", "-Wextra", "-Werror")
 #: Seconds after which a program that is not known to hang does.
@@ -153,25 +152,68 @@ def expected_end(result: Result) -> str:
     }[outcome.kind]
 
 
-def command_for(text: str, program: Path | None, paths: Paths) -> list[str]:
-    """The command that runs it, on the files that the engine used."""
-    given = [str(getattr(paths, name.lower())) for name in usage(text)]
-    return [str(program), *given] if program is not None else given
-
-
-def variables(cell: Cell, target: Target, paths: Paths) -> dict[str, str]:
-    """What the engine starts this cell's process with."""
-    return start_environment(cell.environment, target, paths).variables
+def arguments(text: str, paths: Paths) -> list[str]:
+    """The program's arguments: the files that the engine used."""
+    return [str(getattr(paths, name.lower())) for name in usage(text)]
 
 
 def build_all(texts: Iterable[str], folder: Path) -> dict[str, Path]:
-    """Build many, two at a time."""
+    """Build C programs, two at a time; by their text without the head."""
     different = {without_head(text): text for text in texts}
     with ThreadPoolExecutor(2) as pool:
         built = pool.map(lambda text: build(text, folder, "-O0"), different.values())
         return dict(zip(different, built, strict=True))
 
 
-def python() -> str:
-    """The interpreter that the cells ran in."""
-    return sys.executable
+def run_all(
+    commands: Mapping[str, list[str]], results: Mapping[str, Result], target: Target, paths: Paths
+) -> dict[str, Told]:
+    """Run the programs of cells, each in the environment that its cell had.
+
+    One that is expected to hang is waited for as long as its cell was, and somewhat longer.
+    """
+
+    def told(id: str) -> Told:
+        cell = results[id].cell
+        hangs = results[id].outcome.kind is OutcomeKind.HANG
+        environment = start_environment(cell.environment, target, paths).variables
+        return run(commands[id], environment, patience=cell.timeout + 1 if hangs else PATIENCE)
+
+    # Those that hang only sleep.
+    with ThreadPoolExecutor(3) as pool:
+        return dict(zip(commands, pool.map(told, commands), strict=True))
+
+
+#: Calls of HIP 5 that read what may have been freed: they answer as what lies there.
+_READS_FREED = ("EventRecord", "EventSynchronize", "EventDestroy")
+_FREED = ("destroyed-stream", "device-reset", "event-destroyed-twice")
+
+
+def differences(result: Result, told: Told) -> list[str]:
+    """What a program told otherwise than its cell; empty where they agree.
+
+    A cell that was killed in a question that stands for itself was asked the rest in another
+    process; a program ends there.
+    """
+    cell, outcome, expected = result.cell, result.outcome, seen(result)
+    end, last = expected_end(result), outcome.died_at
+    found = []
+    known = set(expected)
+    if last is not None:
+        known = {step for step in known if step < last}
+    freed = {
+        n
+        for n, step in enumerate(cell.steps)
+        if cell.pattern in _FREED and step.phase == "use" and step.verb in _READS_FREED
+    }
+    if told.last in freed or last in freed:
+        # Either of them may have lived longer.
+        known = {step for step in known if told.last is None or step < told.last} - freed
+    elif (told.end, told.last if last is not None else None) != (end, last):
+        found.append(f"ended with {told.end} at {told.last}, not with {end} at {last}")
+    compared = sorted(known | (set(told.steps) & set(expected)) - freed)
+    return found + [
+        f"step {step}: {told.steps.get(step)}, not {expected[step]}"
+        for step in compared
+        if told.steps.get(step) != expected[step]
+    ]
