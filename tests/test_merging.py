@@ -92,6 +92,13 @@ def test_names_are_short_and_say_what_tells_the_runs_apart() -> None:
     ]  # fmt: skip
 
 
+def test_runs_that_a_file_makes_look_alike_have_names_of_their_own() -> None:
+    run = run_of(OLD)
+    alike = [msgspec.structs.replace(run, id=run.id + end) for end in ("", "x", "y")]
+    named = list(names(alike).values())
+    assert [name.removeprefix(named[0]) for name in named] == ["", " (2)", " (3)"]
+
+
 # ---- whatever the runs ----
 
 
@@ -184,4 +191,7 @@ def test_files_that_say_different_things_of_one_run_are_merged_alike_in_any_orde
     row = lying.rows[0]
     seen = msgspec.structs.replace(row.seen[0], runs=(honest.runs[0].id,))
     lying = msgspec.structs.replace(lying, rows=(msgspec.structs.replace(row, seen=(seen,)),))
+    assert merge([honest, lying]) == merge([lying, honest])
+    other = msgspec.structs.replace(honest.runs[0], command="another command")
+    lying = msgspec.structs.replace(honest, runs=(other,))
     assert merge([honest, lying]) == merge([lying, honest])

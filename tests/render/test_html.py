@@ -323,6 +323,13 @@ def test_a_browser_finds_nothing_to_complain_about(written, tmp_path, scheme, wi
 
 
 @in_a_browser
+def test_the_whole_matrix_scrolls_in_its_place_on_a_telephone(make, tmp_path):
+    found = look(render(make.full(), "html"), tmp_path, 320)
+    assert found["width"] == found["room"] == 320
+    assert all(right > room for right, room in found["matrices"])
+
+
+@in_a_browser
 def test_a_printed_matrix_is_not_cut(make, tmp_path):
     text = render(make.full(), "html").replace("@media print", "@media all")
     # A4, landscape, within its margins.
