@@ -12,13 +12,14 @@ from pathlib import Path
 
 from xdiag.doctor import examination
 from xdiag.doctor.catalogue import CHECKS
-from xdiag.render import catalogue, doctor, repairs
+from xdiag.render import catalogue, doctor, explanation, repairs
 
 HERE = Path(__file__).resolve().parent
 PAGES = {
     "patterns.md": catalogue.patterns_page,
     "fixes.md": catalogue.fixes_page,
     "repairs.md": repairs.page,
+    "causes.md": explanation.causes_page,
     "checks.md": lambda: doctor.checks_page(examination.catalogue(CHECKS)),
 }
 

@@ -1,44 +1,131 @@
-"""``xdiag explain``: what a record says, and who owns a handle."""
+"""``xdiag explain``: what logs, traces and records say, and who owns a handle."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from xdiag.cli import output
-from xdiag.errors import FAULT_FOUND, NOTHING_WRONG, Usage
+from xdiag.errors import (
+    COULD_NOT_RUN,
+    FAULT_FOUND,
+    NOTHING_WRONG,
+    CannotRun,
+    Usage,
+    near_matches,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
+
+    from xdiag.causes import Cause
 
 
 @click.command("explain")
-@click.argument("file", metavar="FILE")
+@click.argument("files", metavar="[FILE | - | CAUSE | 709]...", nargs=-1)
 @click.option(
     "--handle",
     "handle",
     metavar="0x...",
     help="Tell the whole history of one handle, whether anything failed or not.",
 )
+@click.option("--list", "listed", is_flag=True, help="List the causes that are known.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--output", "-o", "path", metavar="FILE", help="Write there, not to the terminal.")
-def command(file: str, handle: str | None, as_json: bool, path: str | None) -> int:
-    """Tell what a record says: who owns a refused handle, and what became of it.
+def command(
+    files: tuple[str, ...], handle: str | None, listed: bool, as_json: bool, path: str | None
+) -> int:
+    """Tell what a log or a record says: what failed, whose the handle was, what may be the cause.
 
-    FILE was made by xdiag run --record FILE; it may be of another machine, and of a run that
-    crashed.  Exits with 1 if something is wrong in it.
+    FILE is what you have: the runtime's log (AMD_LOG_LEVEL=3 or 4), XSched's, a Python traceback,
+    LD_DEBUG's output, /proc/PID/maps, gdb's, dmesg, what xdiag itself wrote (records, JSON);
+    compressed or not, several at once.  With - it is read from standard input.  The name of a
+    cause, or 709, prints what is known of it.  Exits with 1 if something is wrong in it.
     """
+    value = _handle(handle)
+    path = output.destination(path)
+    if listed:
+        if files or handle is not None:
+            raise Usage("--list goes with neither files nor --handle")
+        return _show_list(as_json, path)
+    if not files:
+        raise Usage("which file? give one or more, - for standard input, or --list")
+    if len(files) == 1 and not os.path.exists(files[0]) and handle is None:
+        known = _known(files[0])
+        if known is not None:
+            return _show_known(known, as_json, path)
+    if files.count("-") > 1:
+        raise Usage("standard input (-) can be read once")
+    return _explain(files, value, as_json, path)
+
+
+def _explain(files: Sequence[str], handle: int | None, as_json: bool, path: str | None) -> int:
+    records = [file for file in files if _is_record(file)]
+    others = [file for file in files if file not in records]
+    if len(files) == 1 and records:
+        return _explain_record(records[0], handle, as_json, path)
+
+    from contextlib import ExitStack
+
+    from xdiag.explain.explanation import explain
+    from xdiag.model import SCHEMA_VERSION
+    from xdiag.recording.provenance import diagnose, story
+    from xdiag.recording.read import read
+    from xdiag.render import explanation as rendering
+    from xdiag.render import json_document
+    from xdiag.render import recording as record_rendering
+
+    with ExitStack() as stack:
+        explained = explain(others, handle) if others else None
+        told = []
+        for file in records:
+            recording = stack.enter_context(read(file))
+            tale = story(recording, handle) if handle is not None else None
+            told.append((file, recording, diagnose(recording), tale))
+        if as_json:
+            document: Any = explained
+            if told:
+                reports = [record_rendering.document(r, d, t) for _, r, d, t in told]
+                document = {
+                    "schema_version": SCHEMA_VERSION,
+                    "records": reports,
+                    "explanation": explained,
+                }
+            output.write(json_document.record(document), path)
+        else:
+
+            def draw(console: Console) -> None:
+                for file, recording, diagnoses, tale in told:
+                    console.print(f"{file}:", markup=False, highlight=False)
+                    if tale is not None:
+                        record_rendering.show_story(tale, console)
+                    else:
+                        record_rendering.show_report(recording, diagnoses, console, brief=False)
+                if explained is not None:
+                    rendering.show(explained, console)
+
+            output.show(draw, path)
+    recorded = any(each.fault for _, _, diagnoses, _ in told for each in diagnoses)
+    if recorded or (explained is not None and explained.fault):
+        return FAULT_FOUND
+    # Of what could not be read to its end it cannot be said that nothing is wrong.
+    broken = explained is not None and any(source.problem for source in explained.sources)
+    return COULD_NOT_RUN if broken else NOTHING_WRONG
+
+
+def _explain_record(file: str, handle: int | None, as_json: bool, path: str | None) -> int:
     from xdiag.recording.provenance import diagnose, story
     from xdiag.recording.read import read
     from xdiag.render import json_document
     from xdiag.render import recording as rendering
 
-    value = _handle(handle)
-    path = output.destination(path)
     with read(file) as recording:
         diagnoses = diagnose(recording)
-        told = story(recording, value) if value is not None else None
+        told = story(recording, handle) if handle is not None else None
         if as_json:
             document = rendering.document(recording, diagnoses, told)
             output.write(json_document.record(document), path)
@@ -52,6 +139,66 @@ def command(file: str, handle: str | None, as_json: bool, path: str | None) -> i
 
             output.show(draw, path)
     return FAULT_FOUND if any(each.fault for each in diagnoses) else NOTHING_WRONG
+
+
+# ---- the knowledge base ------------------------------------------------------------------------
+
+
+def _known(word: str) -> Cause | int | None:
+    """The cause, or the error number, that a word names; None for one that may be a file.
+
+    Raises CannotRun for what is no file and nearly a cause's name.
+    """
+    from xdiag.causes import CAUSES
+
+    by_id = {cause.id: cause for cause in CAUSES}
+    if word in by_id:
+        return by_id[word]
+    if word.isascii() and word.isdigit() and len(word) <= 4:
+        return int(word)
+    near = near_matches(word, list(by_id)) if "/" not in word else ""
+    if near:
+        raise CannotRun(f"{word}: there is no such file, and no cause of that name{near}")
+    return None
+
+
+def _show_known(known: Cause | int, as_json: bool, path: str | None) -> int:
+    from xdiag.causes import CAUSES
+    from xdiag.render import explanation as rendering
+
+    if as_json:
+        wanted = CAUSES if isinstance(known, int) else (known,)
+        output.write(rendering.causes_document(wanted), path)
+    elif isinstance(known, int):
+        output.show(lambda console: rendering.show_code(known, console), path)
+    else:
+        output.show(lambda console: rendering.show_cause(known, console), path)
+    return NOTHING_WRONG
+
+
+def _show_list(as_json: bool, path: str | None) -> int:
+    from xdiag.causes import CAUSES
+    from xdiag.render import explanation as rendering
+
+    if as_json:
+        output.write(rendering.causes_document(CAUSES), path)
+    else:
+        output.show(rendering.show_list, path)
+    return NOTHING_WRONG
+
+
+def _is_record(file: str) -> bool:
+    from xdiag.explain.documents import is_record
+    from xdiag.explain.stream import HEAD
+
+    try:
+        # Of a pipe nothing may be taken away here.
+        if not os.path.isfile(file):
+            return False
+        with open(file, "rb") as stream:
+            return is_record(stream.read(HEAD))
+    except (OSError, ValueError):
+        return False
 
 
 def _handle(text: str | None) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdiag import __version__
+from xdiag.errors import CannotRun
 from xdiag.explain import documents, history
 from xdiag.explain.evidence import Evidence
 from xdiag.explain.facts import Explanation, Source
@@ -36,6 +37,8 @@ def explain(paths: Iterable[str], handle: int | None = None) -> Explanation:
                 reader = Reader(stream, evidence, teller)
                 reader.read()
                 formats = reader.formats
+            if stream.problem and not stream.bytes:
+                raise CannotRun(f"{stream.name}: {stream.problem}")
             sources.append(
                 Source(
                     path=stream.name,
