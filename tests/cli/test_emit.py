@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support import build_fake
 
 from xdiag import __version__
 
@@ -33,18 +35,14 @@ def test_a_program_is_written_where_no_runtime_is_and_nothing_is_run(
     assert str(tmp_path) not in text
 
 
-def test_built_and_run_without_xdiag_it_shows_the_fault(
-    xdiag: Xdiag, fake_library: Path, tmp_path: Path
-) -> None:
-    import shutil
-
-    path, copy = tmp_path / "repro.c", tmp_path / "copy" / fake_library.name
-    copy.parent.mkdir()
-    shutil.copy(fake_library, copy)
+def test_built_and_run_without_xdiag_it_shows_the_fault(xdiag: Xdiag, tmp_path: Path) -> None:
+    library = build_fake(tmp_path)
+    path, copy = tmp_path / "repro.c", tmp_path / "copy"
+    shutil.copy(library, copy)
     xdiag("probe", "-p", "second-runtime", "-c", "replay", "--emit", "c", "-o", str(path))
     subprocess.run(["cc", path, "-o", tmp_path / "repro", "-ldl", "-lpthread"], check=True)
     done = subprocess.run(
-        [tmp_path / "repro", fake_library, copy], capture_output=True, text=True, timeout=60
+        [tmp_path / "repro", library, copy], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
     last = done.stdout.splitlines()[-1]
@@ -52,13 +50,14 @@ def test_built_and_run_without_xdiag_it_shows_the_fault(
 
 
 def test_python_goes_to_standard_output_and_from_there_to_python(
-    xdiag: Xdiag, fake_library: Path
+    xdiag: Xdiag, tmp_path: Path
 ) -> None:
     written = xdiag("probe", "-p", "destroyed-stream", "--emit", "python", fake=False)
     assert written.returncode == 0
     done = subprocess.run(
-        [sys.executable, "-", fake_library], input=written.stdout, capture_output=True, text=True,
-        timeout=60, env={**os.environ, "PYTHONPATH": "", "PYTHONNOUSERSITE": "1"},
+        [sys.executable, "-", build_fake(tmp_path)],
+        input=written.stdout, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": "", "PYTHONNOUSERSITE": "1"},
     )  # fmt: skip
     assert done.returncode == 1 and "hipStreamGetFlags" in done.stdout
     assert "-> 709" in done.stdout and done.stderr == ""

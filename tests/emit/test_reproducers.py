@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 from support import cells_for
 
-from emit.programs import STRICT, build, expected_end, run, seen, usage
+from emit.programs import STRICT, build, differences, expected_end, run, seen, usage
 from xdiag import emit, native
 from xdiag.emit import c, hip_tests, python
 from xdiag.errors import Usage
@@ -230,6 +230,27 @@ def test_repeated_calls_are_made_by_both_actors(
     )
     told = tell(cell, paths=replace(fake_paths, first=str(library)))
     assert told.steps[2] == {0: 2} and told.steps[4] == {407: 1}
+
+
+def test_a_program_that_tells_another_story_is_told_apart(
+    run_fake: Callable[..., dict[str, Result]], fake_paths: Paths, tmp_path: Path
+) -> None:
+    (cell,) = cells_for("second-runtime/none/driver")
+    result = run_fake([cell])[cell.id]
+    text = emit.write(cell, "c")
+    changes = {
+        "": "",
+        "dlopen(args[2]": "dlopen(args[1]",
+        "TRUST, B, hipMemsetAsync": "ASK, B, hipMemsetAsync",
+        "CALL(worker, ASK, B, hipStreamQuery, (void *), (s));": "",
+        "NEEDED, B, hipMalloc, (void **, size_t)": "NEEDED, B, hipMallocs, (void **, size_t)",
+    }
+    for old, new in changes.items():
+        changed = text.replace(old, new) if old else text
+        assert (changed != text) == bool(old)
+        program = str(build(changed, tmp_path))
+        told = run([program, fake_paths.first, fake_paths.copy], os.environ)
+        assert bool(differences(result, told)) == bool(old), old
 
 
 # ---- what a program is ----

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support import cells_for
+from support import cells_for, interpreter_hides_environ
 
 from emit.programs import (
     arguments,
@@ -66,7 +66,14 @@ def test_the_c_program_of_every_cell_tells_what_the_cell_told(
     real_paths: Paths,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    texts = {id: emit.write(result.cell, "c") for id, result in results.items()}
+    # Where this Python hides `environ` from a library opened with RTLD_DEEPBIND, its cells crash;
+    # a C program has none to hide.
+    hidden = {"second-runtime-deepbind"} if interpreter_hides_environ() else set()
+    texts = {
+        id: emit.write(result.cell, "c")
+        for id, result in results.items()
+        if result.cell.pattern not in hidden
+    }
     built = build_all(texts.values(), tmp_path_factory.mktemp("programs"))
     commands = {
         id: [str(built[without_head(text)]), *arguments(text, real_paths)]
@@ -75,7 +82,7 @@ def test_the_c_program_of_every_cell_tells_what_the_cell_told(
     told = run_all(commands, results, real_target, real_paths)
     steps, found = _compared(results, told)
     assert not found, f"{len(found)} differences, first: {found[0]}"
-    assert len(told) == len(cells_for()) > 400
+    assert len(told) == len([c for c in cells_for() if c.pattern not in hidden]) > 390
     # Nothing was left out: some twenty steps a cell, and every kind of end.
     assert steps > 13 * len(told)
     assert {results[id].outcome.kind for id in told} >= _ENDS
@@ -115,6 +122,24 @@ def test_the_python_program_of_every_pattern_and_of_every_fix_tells_the_same(
     assert missing == {"native-thread"}
     assert steps > 13 * len(told)
     assert {results[id].outcome.kind for id in told} >= _ENDS
+
+
+@pytest.mark.parametrize("language", emit.LANGUAGES)
+def test_with_what_was_seen_at_its_head_a_program_is_short_still(
+    results: Mapping[str, Result], real_target: Target, language: str
+) -> None:
+    written = 0
+    for result in results.values():
+        try:
+            text = emit.write(result.cell, language, result=result, target=real_target)
+        except Usage:
+            continue
+        written += 1
+        lines = text.splitlines()
+        assert len(lines) < 120, result.cell.id
+        assert max(map(len, lines)) <= 100, result.cell.id
+        assert "Seen with" in text and real_target.version in text
+    assert written > 150
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,10 @@ def write(
     """The text of a program that tells the cell's story, in one of ``LANGUAGES``.
 
     ``name`` is the file's, for the commands in its head; ``options`` are those of ``xdiag probe``
-    that the cell was planned with, besides its three names.  With a ``result`` of this cell, and the
-    ``target`` that it was obtained on, the head says what was seen there.  Nothing is run.  Raises
-    Usage with the reason where the cell is not applicable or the language cannot tell the story.
+    that the cell was planned with, besides its three names.  With a ``result`` of this cell, and
+    the ``target`` that it was obtained on, the head says what was seen there, and a hip-tests case
+    expects it.  Nothing is run.  Raises Usage with the reason where the cell is not applicable or
+    the language cannot tell the story.
     """
     from xdiag.emit.head import Words, what_was_seen
 

@@ -70,7 +70,8 @@ def head(
     ``note`` says what comes of it.  Paths are given to it as arguments or in the environment.
     """
     cell = program.cell
-    texts = [_story(cell, brief=words.brief), "", *([words.seen, ""] if words.seen else [])]
+    story = _story(cell, brief=words.brief)
+    texts = [f"{story} {words.seen}".strip()] if words.brief else [story, "", words.seen, ""]
     if given == "environment":
         commands = [*_shell_variables(program, exported=True), *_command(cell, run)]
     elif program.opened == ("first",) and not cell.environment:
@@ -79,12 +80,15 @@ def head(
     else:
         commands = [*_shell_variables(program), *_command(cell, f"{run} {_arguments(program)}")]
     texts += [f"    {line}" for line in (*build, *commands)]
-    texts += ["", note]
+    texts += [note] if words.brief else ["", note]
     if "audit" in _placeholders(cell):
         texts.append(_AUDIT)
     fix = f" -f {cell.fix}" if cell.fix != "none" else ""
     command = f"probe {words.options}-p {cell.pattern}{fix} -c {cell.consumer} --emit {language}"
-    return [printable(text) for text in (*texts, f"Written by xdiag {__version__}: {command}")]
+    texts.append(f"Written by xdiag {__version__}: {command}")
+    # One empty line is enough between two paragraphs.
+    pairs = zip(["", *texts], texts, strict=False)
+    return [printable(text) for before, text in pairs if before or text]
 
 
 def sentence(text: str) -> str:
