@@ -22,6 +22,7 @@ BENCHMARKS = (
     "doctor_cost",
     "inspect_cost",
     "audit_cost",
+    "explain_speed",
 )
 
 

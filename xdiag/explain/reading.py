@@ -1,9 +1,9 @@
 """Reads one source: the places in it that matter, each in order, to who understands them.
 
-What is looked for are some rare strings; all that is not near one of them is never looked at, so
-that a log is read nearly as fast as ``grep`` reads it.  Python's regular expressions are at their
-quickest (one byte a clock tick) with a literal beginning, ``bytes.find`` with a long literal;
-measured on a log of 6.4, each of these takes 0.2 to 0.35 ms per MB.
+What is looked for are some rare strings; what is not near one of them is never looked at.  Measured
+on a log of the runtime's, a regular expression with a literal beginning takes 0.3 ms per MB,
+``bytes.find`` of a long literal 0.25, of one byte 0.05: so each string is looked for in the way
+that is quickest for it.
 """
 
 from __future__ import annotations
@@ -27,27 +27,31 @@ if TYPE_CHECKING:
 #: What is done with a line in which something stands: an error, a library, ...
 _ERROR, _LIBRARY, _MADE, _ENDED, _ASKED_FOR = range(5)
 
-_PATTERNS = (
+#: Patterns that begin with a byte which is rare in a log of the runtime's: that is looked for first,
+#: with memchr(3), which is ten times as quick as a regular expression.
+_RARE = (
     # An API log is full of hipErrorNotReady, and of hipGetLastError's entry lines.
-    (re.compile(rb"E(?:rror(?!NotReady| \()|RRO(?:\]| @|R\*|R_CONTEXT_IS))"), _ERROR),
-    (re.compile(rb"H(?:IP error|SA stack\.)"), _ERROR),
-    (re.compile(rb"GPU reset"), _ERROR),
+    (b"E", re.compile(rb"E(?:rror(?!NotReady| \()|RRO(?:\]| @|R\*|R_CONTEXT_IS))"), _ERROR),
+    (b"H", re.compile(rb"H(?:IP error|SA stack\.)"), _ERROR),
+    (b"U", re.compile(rb"U reset(?<=GPU reset)"), _ERROR),
     (
+        b"C",
         re.compile(
             rb"Create(?:(?<=StreamCreate)\w{0,16}: Returned hipSuccess|(?<=HIPQueueCreate))"
         ),
         _MADE,
     ),
-    (
-        re.compile(rb"De(?:stroy(?<=hipStreamDestroy)|viceReset(?<=hipDeviceReset)) \("),
-        _ENDED,
-    ),
+)
+_PATTERNS = (
+    (re.compile(rb"De(?:stroy(?<=hipStreamDestroy)|viceReset(?<=hipDeviceReset)) \("), _ENDED),
 )
 _LITERALS = (
     (b"context is destroyed", _ERROR),
     (b"Segmentation fault", _ERROR),
-    (b"libamdhip64", _LIBRARY),
+    (b"libamdhip64.so", _LIBRARY),
 )
+#: Bytes per rare byte, on average, below which it is not rare, and a regular expression quicker.
+_RARE_IF = 1 << 10
 
 
 class Reader:
@@ -97,11 +101,11 @@ class Reader:
 
     def _hits(self, window: Window) -> list[tuple[int, int]]:
         data, begin, end = window.data, window.begin, window.end
-        hits = [
-            (match.start(), what)
-            for pattern, what in _PATTERNS
-            for match in pattern.finditer(data, begin, end)
-        ]
+        hits: list[tuple[int, int]] = []
+        for byte, pattern, what in _RARE:
+            hits += [(place, what) for place in _found(byte, pattern, data, begin, end)]
+        for pattern, what in _PATTERNS:
+            hits += [(match.start(), what) for match in pattern.finditer(data, begin, end)]
         for literal, what in self._literals:
             place = data.find(literal, begin, end)
             while place >= 0:
@@ -180,6 +184,24 @@ class Reader:
         if message.era and message.era not in self._eras:
             self._eras.add(message.era)
             self.evidence.version(versions.of_era(message.era), self.line(window, place))
+
+
+def _found(
+    byte: bytes, pattern: re.Pattern[bytes], data: bytearray, begin: int, end: int
+) -> list[int]:
+    """Where a pattern matches that begins with a byte: by looking for the byte while it is rare."""
+    places = []
+    left = (end - begin) // _RARE_IF
+    at = data.find(byte, begin, end)
+    while at >= 0:
+        if pattern.match(data, at, end):
+            places.append(at)
+        left -= 1
+        if left < 0:
+            places += [match.start() for match in pattern.finditer(data, at + 1, end)]
+            break
+        at = data.find(byte, at + 1, end)
+    return places
 
 
 def as_text(data: bytes) -> str:

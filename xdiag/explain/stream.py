@@ -163,8 +163,8 @@ class Stream:
             window = Window(data, begin, end, size, self.newlines + 1, self.bytes - size)
             if begin < end:
                 yield window
-            self.newlines += data.count(b"\n", begin, end)
-            if begin < end:
+                # Counted already up to the last place that was asked for.
+                self.newlines = window.line_number(end) - 1
                 self.ended_line = data[end - 1] == 10
             kept = max(0, end - KEPT)
             if not at_end:
