@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from recording.writer import Written
+
 from report.canaries import HOME, HOST, KNOWN, USER
 from xdiag.errors import CannotRun, XdiagError
 from xdiag.recording.provenance import diagnose

@@ -49,6 +49,8 @@ class _Block:
     def text(self) -> str:
         """As Markdown."""
         notice = ("", _CUT.format(count(self.cut, "line"))) if self.cut else ()
+        if not self.lines:
+            return "\n".join(notice[1:])
         return "\n".join((*self.before, *self.lines, *self.after, *notice))
 
 
@@ -102,7 +104,10 @@ def _shortened(sections: list[_Section]) -> list[_Section] | None:
         if places:
             place = max(places, key=lambda each: len(sections[each].text()))
             blocks = sections[place].blocks
-            longest = max(range(len(blocks)), key=lambda each: len(blocks[each].text()))
+            longest = max(
+                (each for each in range(len(blocks)) if blocks[each].lines),
+                key=lambda each: len(blocks[each].text()),
+            )
             block = blocks[longest]
             kept = len(block.lines) * 2 // 3
             cut = replace(block, lines=block.lines[:kept], cut=block.cut + len(block.lines) - kept)
@@ -135,7 +140,7 @@ def _code(text: str, language: str = "") -> tuple[_Block, ...]:
     lines = tuple(_within(_visible(line), _LONGEST_LINE) for line in text.splitlines())
     if not lines:
         return ()
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    longest = max((len(run) for line in lines for run in re.findall(r"`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return (_Block(lines, (f"{fence}{language}",), (fence,)),)
 

@@ -35,7 +35,7 @@ _ADDRESS_BEFORE = re.compile(
     r"|dns|nameserver|src|dst|via|route|ping|ssh|subnet|netmask|master_addr|rdzv_endpoint)"
     r"[\"']?[\s:=(\[\"']{1,4})$"
 )
-_ADDRESS_AFTER = re.compile(r"(?::\d{1,5}(?![\d.])|/\d{1,2}(?![\w.]))")
+_ADDRESS_AFTER = re.compile(r"(?::\d{1,5}(?!\d)(?!\.\d)|/\d{1,2}(?!\w)(?!\.\d))")
 #: Below this, a first number is as often a version's as an address's.
 _VERSIONS_UP_TO = 29
 

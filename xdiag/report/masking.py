@@ -232,10 +232,14 @@ def _pattern(kind: str, value: str) -> re.Pattern[str] | None:
     # What could be a part of a build id or a handle has to stand alone.
     numeric = _HEXADECIMAL.fullmatch(value) is not None and len(value) < 16
     anywhere = len(value) >= _ANYWHERE.get(kind, _ANYWHERE_NAME) and not numeric
-    if kind == "ip":
-        begin, end = r"(?<![\w.:])", r"(?![\w:])(?!\.\d)" if ":" in value else r"(?!\d)(?!\.\d)"
+    if kind == "mac" or (kind == "ip" and ":" in value):
+        begin, end = r"(?<![0-9A-Fa-f:])", r"(?![0-9A-Fa-f:])"
+    elif kind == "ip":
+        begin, end = r"(?<![\d.])", r"(?!\d)(?!\.\d)"
     elif kind == "home":
-        begin, end = r"(?<![\w.-])", r"(?![\w-])(?!\.\w)"
+        # The end of a longer path is not told from it, unless it is as short as /work.
+        begin = "" if value.count("/") > 1 else r"(?<![\w.-])"
+        end = r"(?![\w-])(?!\.\w)"
     elif anywhere:
         begin = end = ""
     else:

@@ -82,7 +82,7 @@ _PEOPLE = (
     Shape(
         "uid",
         re.compile(
-            r"(?i)(?:\b(?:e|f|r|s|au|login|fs)?[ug]id\\?[\"']?\s{0,2}[=:]\s{0,2}\\?[\"']?"
+            r"(?i)(?:(?<![A-Za-z])(?:e|f|r|s|au|login|fs)?[ug]id\\?[\"']?\s{0,2}[=:]\s{0,2}\\?[\"']?"
             r"|/run/user/|\buser@)(?P<private>[1-9]\d{3,9})(?!\d)"
         ),
         ("uid", "gid", "/run/user/", "user@"),
@@ -135,11 +135,18 @@ _MACHINES = (
     # Six and more pairs: Ethernet, InfiniBand, EUI-64; with dashes; Cisco's way of writing it.
     Shape(
         "mac",
-        re.compile(rf"(?<![\w:.-]){_HEX}{{2}}(?::{_HEX}{{2}}){{5,19}}(?![\w:]|-\w)"),
+        re.compile(rf"(?<![0-9A-Za-z:.-]){_HEX}{{2}}(?::{_HEX}{{2}}){{5,19}}(?![\w:]|-\w)"),
         (":",),
+        learn=True,
     ),
-    Shape("mac", re.compile(rf"(?<![\w:.-]){_HEX}{{2}}(?:-{_HEX}{{2}}){{5}}(?![\w:-])"), ("-",)),
-    Shape("mac", re.compile(rf"(?<![\w:.-]){_HEX}{{4}}(?:\.{_HEX}{{4}}){{2}}(?![\w:.-])"), (".",)),
+    Shape(
+        "mac", re.compile(rf"(?<![0-9A-Za-z:.-]){_HEX}{{2}}(?:-{_HEX}{{2}}){{5}}(?![\w:-])"), ("-",)
+    ),
+    Shape(
+        "mac",
+        re.compile(rf"(?<![0-9A-Za-z:.-]){_HEX}{{4}}(?:\.{_HEX}{{4}}){{2}}(?![\w:.-])"),
+        (".",),
+    ),
 )
 
 SHAPES: tuple[Shape, ...] = (*_PEOPLE, *_MACHINES)

@@ -101,7 +101,7 @@ _HEADERS_AND_URLS = (
     Shape(
         "secret",
         re.compile(
-            r"(?i)(?<![\w-])(?:set-)?cookie2?\\?[\"']?\s{0,4}:\s{0,4}\\?[\"']?"
+            r"(?i)(?<![A-Za-z0-9-])(?:set-)?cookie2?\\?[\"']?\s{0,4}:\s{0,4}\\?[\"']?"
             r"(?P<private>[^\n\"'\\]{1,8192})"
         ),
         ("cookie",),

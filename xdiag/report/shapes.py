@@ -22,6 +22,9 @@ LABEL = re.compile(
 #: What no word of a sentence has: a digit, or capitals within.
 _NEVER_PROSE = re.compile(r"[0-9]|[a-z][A-Z]|[A-Z]{2}")
 
+#: Places that everybody has something at.
+_EVERYBODYS_HOSTS = ("github.com", "gitlab.com", "huggingface.co", "localhost")
+
 
 @dataclass(frozen=True)
 class Span:
@@ -64,7 +67,9 @@ class Shape:
 
 def is_common(name: str) -> bool:
     """Whether a name is a word of the trade, a number, or a label."""
-    return name.lower() in vocabulary() or name.isdecimal() or LABEL.fullmatch(name) is not None
+    lower = name.lower()
+    known = lower in vocabulary() or lower in _EVERYBODYS_HOSTS
+    return known or name.isdecimal() or LABEL.fullmatch(name) is not None
 
 
 def is_uncommon(name: str) -> bool:
