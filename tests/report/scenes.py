@@ -17,9 +17,8 @@ from xdiag.repair.repair import Change
 from xdiag.repair.verify import Pair, Trial, Trials
 from xdiag.report.bundle import Missing
 from xdiag.report.environment import Variables
-from xdiag.report.excerpt import Excerpt
 from xdiag.report.gather import Gathered, Record
-from xdiag.report.logs import Log
+from xdiag.report.logs import Log, read
 from xdiag.report.records import texts
 from xdiag.report.versions import Versions
 from xdiag.runtimes.find import Candidate, Found
@@ -85,12 +84,32 @@ def record(folder: Path, planted: str = "") -> Record:
     return Record(str(path), ("two-runtimes",), True, tuple(texts(str(path))))
 
 
+#: A refused handle in the runtime's own log, in the format of HIP 6.
+_REFUSED = """\
+:3:rocdevice.cpp  :442 : 1000 us: [pid:4711  tid:0x7f01] Initializing HSA stack.
+:3:hip_stream.cpp :310 : 1002 us: [pid:4711  tid:0x7f01] hipStreamCreateWithFlags: Returned \
+hipSuccess : stream:0x55f7f7645030
+:3:rocdevice.cpp  :442 : 1003 us: [pid:4711  tid:0x7f01] Initializing HSA stack. {0}
+:3:hip_stream.cpp :500 : 1004 us: [pid:4711  tid:0x7f02] hipStreamGetFlags ( \
+stream:0x55f7f7645030, 0x7ffd2000 )
+:3:hip_stream.cpp :510 : 1005 us: [pid:4711  tid:0x7f02] hipStreamGetFlags: Returned \
+hipErrorContextIsDestroyed : {0}
+{0}
+"""
+
+
+def log(folder: Path, planted: str = "") -> Log:
+    """A log in which a stream is refused."""
+    path = folder / "amd.log"
+    path.write_text(_REFUSED.format(planted), errors="surrogateescape")
+    return read(str(path))
+
+
 def gathered(folder: Path, planted: str = "", factory: Factory | None = None) -> Gathered:
     """A report's parts, each of them there."""
     factory = factory or Factory()
     candidate = Candidate(f"/opt/{planted}/libamdhip64.so.6", "/opt/rocm/lib/libamdhip64.so.6",
                           1, 2, "rocm", version="6.4.43482", problem=planted)  # fmt: skip
-    told = f"first line\n{planted}\nlast line\n"
     return Gathered(
         command=f"xdiag report -- {planted}",
         examination=examination(planted),
@@ -102,7 +121,7 @@ def gathered(folder: Path, planted: str = "", factory: Factory | None = None) ->
         probes=report(factory, planted),
         trials=trials(factory, planted),
         records=[record(folder, planted)],
-        logs=[Log(f"/var/{planted}.log", Excerpt(told, len(told), 3))],
+        logs=[log(folder, planted)],
         reproducer=f"/* {planted} */\nint main(void) {{ return 0; }}\n",
         reproduces="second-runtime/none/driver",
         problems=[Missing(f"log {planted}", planted)],

@@ -6,6 +6,7 @@ of a line would not be recognised.  The bundle then masks what was rendered once
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ from xdiag.errors import XdiagError
 from xdiag.recording.provenance import diagnose
 from xdiag.recording.read import read
 from xdiag.render import doctor as doctor_text
+from xdiag.render import explanation as explanation_text
 from xdiag.render import issue_page, render, trace
 from xdiag.render import recording as recording_text
 from xdiag.render import repairs as repairs_text
 from xdiag.render.json_document import record as as_json
 from xdiag.render.terminal import printed
 from xdiag.report.bundle import PAGE, Bundle
+from xdiag.report.logs import renamed
 from xdiag.report.masking import Masker
 from xdiag.report.page import Explained, Page
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from xdiag.model import Report
-    from xdiag.report.gather import Gathered
+    from xdiag.report.gather import Gathered, Record
     from xdiag.report.logs import Log
 
 #: Columns of texts.
@@ -97,9 +100,10 @@ class _Composing:
         self._cells()
         self._repairs()
         self._facts()
-        self._records()
+        for one in raw.records:
+            self._try(f"records/{os.path.basename(one.path)}", functools.partial(self._record, one))
         for log in raw.logs:
-            self._log(log)
+            self._try(f"explanation of {log.path}", functools.partial(self._log, log))
         if raw.reproducer:
             told = f"a program in C that shows {raw.reproduces}; it needs no xdiag"
             self._bundle.add("reproducer.c", told, raw.reproducer)
@@ -110,10 +114,14 @@ class _Composing:
 
     def _add(self, name: str, what: str, text: Callable[[], str]) -> None:
         """Render a part and put it in; where that fails, note why."""
+        self._try(name, lambda: self._bundle.add(name, what, text()))
+
+    def _try(self, part: str, write: Callable[[], object]) -> None:
+        """One part's failure, whatever it is, is noted and costs no other."""
         try:
-            self._bundle.add(name, what, text())
+            write()
         except Exception as error:
-            self._bundle.leave_out(name, _told(error))
+            self._bundle.leave_out(part, _told(error))
 
     def _shown(self, name: str, what: str, draw: Callable[[Console], None]) -> None:
         self._add(name, what, lambda: printed(draw, _WIDTH))
@@ -171,17 +179,9 @@ class _Composing:
         if versions is not None:
             self._add("versions.json", "versions of what takes part", lambda: as_json(versions))
 
-    def _records(self) -> None:
-        for one in self._raw.records:
-            base = f"records/{os.path.basename(one.path)}"
-            try:
-                self._record(base, one.path)
-            except (XdiagError, OSError, ValueError) as error:
-                self._bundle.leave_out(base, _told(error))
-
-    def _record(self, base: str, path: str) -> None:
+    def _record(self, one: Record) -> None:
         told = "a record (xdiag run --record), its texts masked; xdiag explain reads it"
-        name = self._bundle.add_record(base, told, path)
+        name = self._bundle.add_record(f"records/{os.path.basename(one.path)}", told, one.path)
         with tempfile.TemporaryDirectory(prefix="xdiag-report-") as folder:
             # What is explained is the masked record: nothing else of it gets any further.
             masked = os.path.join(folder, "record")
@@ -215,8 +215,16 @@ class _Composing:
         name = self._bundle.add(base, f"{what}{note}", log.excerpt.text)
         if log.explained is None:
             return
-        explained = self._masker.data(log.explained)
-        self._add(f"{name}.json", "xdiag explain of it, for programs", lambda: as_json(explained))
+        explained = self._masker.data(renamed(log.explained, log.path, name))
+        text = printed(lambda console: explanation_text.show(explained, console), _WIDTH)
+        self._bundle.add(f"{name}.txt", "xdiag explain of it", text)
+        self._add(
+            f"{name}.json", "the same for programs", lambda: explanation_text.document(explained)
+        )
+        causes = tuple(
+            f"{each.likelihood}: {each.statement} ({each.because})" for each in explained.causes
+        )
+        self._explained.append(Explained(name, text, explained.fault, causes))
 
     # ---- the page ----
 

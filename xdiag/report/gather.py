@@ -26,7 +26,7 @@ from xdiag.recording.provenance import diagnose
 from xdiag.recording.read import read
 from xdiag.repair import verify
 from xdiag.repair.repair import Situation
-from xdiag.report import identity, records
+from xdiag.report import identity, logs, records
 from xdiag.report.bundle import Missing
 from xdiag.report.environment import variables
 from xdiag.report.versions import versions
@@ -131,7 +131,7 @@ class Gathered:
 
     @property
     def causes(self) -> list[str]:
-        """Causes that records and logs name."""
+        """Causes that records prove and logs make likely."""
         by_records = [cause for each in self.records for cause in each.causes]
         return [*by_records, *(cause for each in self.logs for cause in each.causes)]
 
@@ -206,12 +206,10 @@ class _Gathering:
         self.seen.versions = self._part("versions", lambda: versions(patient))
 
     def _read_log(self, path: str) -> None:
-        from xdiag.report import logs
-
         log = self._part(f"log {path}", lambda: logs.read(path))
         if log is not None:
             self.seen.logs.append(log)
-            if not log.explained:
+            if log.explained is None:
                 self._missing(f"explanation of log {path}", log.because)
 
     # ---- experiments ----
@@ -237,7 +235,8 @@ class _Gathering:
         self._reproduce()
 
     def _probes(self, target: Target) -> Report:
-        causes = self.seen.causes
+        possible = [cause for log in self.seen.logs for cause in log.possible]
+        causes = [*self.seen.causes, *possible]
         stories = {*_STORIES, *(STORY_OF[cause] for cause in causes if cause in STORY_OF)}
         cells = [
             cell

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from xdiag.errors import XdiagError
+from xdiag.explain.explanation import explain
+from xdiag.explain.facts import LONGEST, Explanation, Line
 from xdiag.model import Record
 from xdiag.report.excerpt import Excerpt, excerpt
 
 if TYPE_CHECKING:
-    from xdiag.explain.facts import Explanation
+    from collections.abc import Callable
 
 #: The words that a line begins and ends with.
 _ENDS = re.compile(r"\A\S*(?:\s|\Z)|\s\S*\Z")
-_EXPLAINS = "xdiag.explain.explanation"
 
 
 class Log(Record, frozen=True):
@@ -24,35 +25,37 @@ class Log(Record, frozen=True):
 
     path: str
     excerpt: Excerpt
-    #: What ``xdiag explain`` says of it, an ``Explanation``; None where it could not be asked.
-    explained: Any = None
-    #: Why it could not be asked.
+    #: What ``xdiag explain`` says of it; None where it could not say anything.
+    explained: Explanation | None = None
+    #: Why it could not.
     because: str = ""
+    #: Likely causes, and those that are possible.
     causes: tuple[str, ...] = ()
+    possible: tuple[str, ...] = ()
     fault: bool = False
 
 
 def read(path: str) -> Log:
     """Read a log and have it explained; raises CannotRun or OSError where it cannot be read."""
-    excerpt(path)  # so that what cannot be read is told once
-    if importlib.util.find_spec(_EXPLAINS) is None:
-        return Log(path, excerpt(path), because="this xdiag explains records only, no logs")
-    explained = whole_words(_explained(path))
-    lines = sorted(_lines_of(explained))
+    whole = excerpt(path)
+    try:
+        explained = whole_words(explain([path]))
+    except XdiagError as error:
+        return Log(path, whole, because=str(error))
     return Log(
         path,
-        excerpt(path, lines),
+        excerpt(path, sorted(_lines_of(explained))) if whole.note else whole,
         explained,
-        causes=tuple(each.cause for each in explained.causes),
+        causes=tuple(each.cause for each in explained.causes if each.likelihood == "likely"),
+        possible=tuple(each.cause for each in explained.causes if each.likelihood != "likely"),
         fault=explained.fault,
     )
 
 
-def _explained(path: str) -> Explanation:
-    """What ``xdiag explain`` says of one source."""
-    from xdiag.explain.explanation import explain
-
-    return explain([path])
+def renamed(explained: Explanation, path: str, name: str) -> Explanation:
+    """The same of a source that is called ``name`` in the report."""
+    made: Explanation = _changed(explained, lambda data: name if data == path else data)
+    return made
 
 
 def _lines_of(explained: Explanation) -> set[int]:
@@ -75,24 +78,22 @@ def _lines_of(explained: Explanation) -> set[int]:
 
 def whole_words(explained: Explanation) -> Explanation:
     """An explanation without the words that its lines were cut in: half a name is no name."""
-    from xdiag.explain.facts import LONGEST, Line
 
-    def visit(data: Any) -> Any:
+    def whole(data: Any) -> Any:
         if isinstance(data, Line) and len(data.text) >= LONGEST:
             return msgspec.structs.replace(data, text=_ENDS.sub(" ... ", data.text).strip())
-        if isinstance(data, msgspec.Struct):
-            changed = {}
-            for field in data.__struct_fields__:
-                before = getattr(data, field)
-                after = visit(before)
-                if after is not before:
-                    changed[field] = after
-            return msgspec.structs.replace(data, **changed) if changed else data
-        if isinstance(data, tuple):
-            after = tuple(map(visit, data))
-            same = all(new is old for new, old in zip(after, data, strict=True))
-            return data if same else after
         return data
 
-    made: Explanation = visit(explained)
+    made: Explanation = _changed(explained, whole)
     return made
+
+
+def _changed(data: Any, change: Callable[[Any], Any]) -> Any:
+    """Records and tuples with ``change`` made to each part, from the outside in."""
+    data = change(data)
+    if isinstance(data, msgspec.Struct):
+        fields = {name: _changed(getattr(data, name), change) for name in data.__struct_fields__}
+        return msgspec.structs.replace(data, **fields)
+    if type(data) is tuple:
+        return tuple(_changed(each, change) for each in data)
+    return data
