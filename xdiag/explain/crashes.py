@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 _NULL_PAGES = 0x1_0000
 
 
-# ---- crashes --------------------
-
-
 def take(scales: Scales, crash: Crash) -> None:
     """Tell of one crash, and weigh what it speaks for."""
     scales.fault = True

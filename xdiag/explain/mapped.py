@@ -26,7 +26,7 @@ _APART, _MOST_MAP_LINES = 1 << 19, 4096
 _MAP = re.compile(
     rb"(?:(?P<prefix>\S{0,80}/proc/(?P<pid>\d{1,10}|self)/maps):)?\s{0,8}"
     rb"(?P<map>(?P<start>[0-9a-f]{4,16})-[0-9a-f]{4,16} [r-][w-][x-][sp] [0-9a-f]{4,16}"
-    rb" [0-9a-f]{1,4}:[0-9a-f]{1,6} \d{1,20}(?:\s+(?P<path>\S.*))?)$"
+    rb" [0-9a-f]{1,4}:[0-9a-f]{1,6} \d{1,20}(?:\s+(?P<path>\S.*))?)\s{0,80}$"
 )
 _MAPS_OF = re.compile(rb"/proc/(\d{1,10})/maps")
 _LD_DEBUG = re.compile(
@@ -35,7 +35,7 @@ _LD_DEBUG = re.compile(
     rb"|file=(?P<file>\S+) \[(?P<in>\d+)\];\s+(?:dynamically loaded by|needed by) (?P<by>/?\S+))"
 )
 _GDB_FRAME = re.compile(
-    rb"#(?P<number>\d{1,4})\s+(?:0x[0-9a-f]{1,16} in )?(?P<call>[^\s(]{1,200}) \((?P<args>.*)\)"
+    rb"\s{0,8}#\d{1,4}\s+(?:0x[0-9a-f]{1,16} in )?(?P<call>[^\s(]{1,200}) \(.*\)"
     rb" (?:from|at) (?P<path>/\S+)"
 )
 _GDB_LIBRARY = re.compile(
@@ -55,7 +55,6 @@ _PROTECTION = re.compile(
     rb"\[(?P<pid>\d{1,10})\]:? general protection fault.{0,120}"
     rb"\bin (?P<path>libamdhip64[^\s\[,]{0,80})"
 )
-_GIVEN = re.compile(rb"\b(?:stream|hStream|event|hEvent)=(0x[0-9a-f]{1,16})\b")
 
 
 class Mapped:
@@ -192,24 +191,23 @@ class Mapped:
     # ---- debuggers -------------------------------------------------------------------------------
 
     def _frame(self, window: Window, place: int, text: bytes) -> bool:
-        match = _GDB_FRAME.search(text) or _TORCH_FRAME.search(text)
+        match = _GDB_FRAME.match(text) or _TORCH_FRAME.search(text)
         if match is None:
             return False
         line = self._reader.line(window, place)
         self._load("gdb", self._session_of(window, place), match["path"], line, None)
         crash = self._evidence.crashes[-1] if self._evidence.crashes else None
         if (
-            crash is None or crash.kind == "dmesg" or crash.line.source != line.source
-            or crash.call or line.number - crash.line.number > MOST_FAILURES
-        ):  # fmt: skip
-            return True
-        crash.frame = crash.frame or line
-        crash.path = crash.path or match["path"]
-        call = match["call"].decode(errors="replace")
-        if re.fullmatch(r"hip[A-Z]\w{2,60}", call):
-            crash.call, crash.frame = call, line
-            given = _GIVEN.search(match["args"]) if "args" in match.re.groupindex else None
-            crash.handle = int(given[1], 16) if given is not None else None
+            crash is not None
+            and crash.kind != "dmesg"
+            and crash.line.source == line.source
+            and line.number - crash.line.number <= MOST_FAILURES
+        ):
+            crash.path = crash.path or match["path"]
+            crash.frame = crash.frame or line
+            call = match["call"].decode(errors="replace")
+            if not crash.call and re.fullmatch(r"hip[A-Z]\w{2,60}", call):
+                crash.call, crash.frame = call, line
         return True
 
     def _library(self, window: Window, place: int, text: bytes) -> bool:

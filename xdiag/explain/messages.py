@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xdiag.explain import amd_log
 from xdiag.explain.evidence import MOST_FAILURES, MOST_LINES, Crash, Found
-from xdiag.explain.facts import Failure, Note
+from xdiag.explain.facts import Failure
 from xdiag.platforms.hip import CONTEXT_IS_DESTROYED
 
 if TYPE_CHECKING:
@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 
 #: Bytes before a line in which its traceback is looked for.
 _TRACEBACK_WITHIN = 1 << 15
+#: Bytes after the word of a signal in which gdb's frames are looked for.
+_FRAMES_WITHIN = 1 << 13
 
 _XSCHED = re.compile(
     rb"\[(?P<new>XSCHED )?ERRO(?: @ T (?P<tid>\d{1,10}) @ [\d:.]{1,24})?\]\s{0,4}(?P<text>.*)"
 )
 _PLACE = re.compile(rb" @ (?P<file>[^\s:]{1,512}):(?P<line>\d{1,7})\s*$")
-_NUMBERED = re.compile(rb"(?i)\b(hip|cuda) error:? (\d{1,4})\b")
+_NUMBERED = re.compile(
+    rb"(?i)\b(hip|cuda) error:? (\d{1,4})\b"
+    rb"(?=[\s.,;)\]'\"]*$|\s{0,2}[:(@,\[]|\s(?:at|in|from|on|during|when|while)\b)"
+)
 _TEXTUAL = re.compile(rb"\b(HIP|CUDA) error: ([A-Za-z][^\n\"']{0,200})")
 _CALL = re.compile(rb"\b(hip[A-Z]\w{2,60}|cu(?:da)?[A-Z]\w{2,60})\b")
 _NAME = re.compile(rb"\b(hipError[A-Z]\w{2,60}|cudaError[A-Z]\w{2,60}|CUDA_ERROR_[A-Z_]{3,60})\b")
@@ -45,6 +50,14 @@ _PID = re.compile(rb"\bpid[=: ]{1,2}(\d{1,10})\b")
 _PARTIES = re.compile(
     rb"\b(mori|sglang|vattn_asm|aiter|triton)(?=[/._:\s])|\b(libhalhip|xsched)", re.IGNORECASE
 )
+#: What stands in every line that is understood here: most errors are none of a GPU's.
+_CONCERNS = re.compile(rb"(?i)hip|cuda|erro\b|context is|gpu reset|more than once|segmentation")
+#: A frame of gdb's that is a call of the API, and the handle that it was given.
+_FRAME_OF_CALL = re.compile(
+    rb"^#\d{1,4}\s+(?:0x[0-9a-f]{1,16} in )?(?P<call>hip[A-Z]\w{2,60}) \((?P<args>.*)\)",
+    re.MULTILINE,
+)
+_GIVEN = re.compile(rb"\b(?:stream|hStream|event|hEvent)=(0x[0-9a-f]{1,16})\b")
 _RESET = re.compile(rb"(?i)amdgpu.{0,80}GPU reset|GPU reset.{0,40}(?:begin|succeeded|failed)")
 #: What hipGetErrorString says, and what torch makes of it.
 _TEXTS = {
@@ -91,6 +104,8 @@ class Messages:
 
     def take(self, window: Window, place: int, begin: int, text: bytes) -> None:
         """A line in which an error is named."""
+        if not _CONCERNS.search(text):
+            return
         if b"GPU reset" in text and _RESET.search(text):
             self._reader.note_format("dmesg")
             self._evidence.sign("gpu-reset", self._reader.line(window, place))
@@ -247,14 +262,19 @@ class Messages:
         kind: Literal["gdb", "message"] = "gdb" if b"signal SIGSEGV" in text else "message"
         pid = _PID.search(text)
         self._reader.note_format(kind)
-        if len(self._evidence.crashes) < MOST_FAILURES:
-            self._evidence.crashes.append(
-                Crash(line, "SIGSEGV", kind, int(pid[1]) if pid is not None else None)
-            )
-
-    def note(self, sentence: str, line: Line) -> None:
-        """Something to know."""
-        self._evidence.notes.append(Note(sentence, (line,)))
+        if len(self._evidence.crashes) >= MOST_FAILURES:
+            return
+        crash = Crash(line, "SIGSEGV", kind, int(pid[1]) if pid is not None else None)
+        self._evidence.crashes.append(crash)
+        frame = _FRAME_OF_CALL.search(window.data, place, min(window.size, place + _FRAMES_WITHIN))
+        if kind == "gdb" and frame is not None:
+            crash.call = frame["call"].decode()
+            crash.frame = self._reader.line(window, frame.start())
+            # The stream before the event: an event lives as long as nobody destroys it.
+            given = {bytes(m[0]).split(b"=")[0]: m[1] for m in _GIVEN.finditer(frame["args"])}
+            handle = next((given[k] for k in (b"stream", b"hStream", b"event", b"hEvent")
+                           if k in given), None)  # fmt: skip
+            crash.handle = int(handle, 16) if handle is not None else None
 
 
 def _told(is_hip: bool, code: int, call: str) -> _Told | None:

@@ -16,7 +16,7 @@ _ABOVE_LOW_HEAPS = 0x4000_0000
 _LAST_ERROR = ("hipGetLastError", "hipPeekAtLastError", "hipExtGetLastError")
 
 
-# ---- a refusal that the runtime's log has --------------------
+# ---- a refusal that the runtime's log has --------------------------------------------------------
 
 
 def in_log(scales: Scales, found: Found) -> None:
@@ -219,7 +219,7 @@ def _last_error(scales: Scales, failure: Failure) -> None:
     scales.left_open = True
 
 
-# ---- a refusal that a program's message tells --------------------
+# ---- a refusal that a program's message tells ----------------------------------------------------
 
 
 def in_message(scales: Scales, found: Found) -> None:

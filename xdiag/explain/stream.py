@@ -66,6 +66,11 @@ class Window:
         self._place = place
         return self._line
 
+    def next_line(self, place: int) -> int:
+        """Where the line after a place's begins, at most HALF_LINE away."""
+        newline = self.data.find(b"\n", place, place + HALF_LINE)
+        return newline + 1 if newline >= 0 else place + HALF_LINE
+
     def line_at(self, place: int) -> tuple[int, int]:
         """Begin and end of the line in which a place lies, at most HALF_LINE away from it."""
         begin = self.data.rfind(b"\n", max(0, place - HALF_LINE), place) + 1
