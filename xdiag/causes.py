@@ -183,6 +183,14 @@ CAUSES: tuple[Cause, ...] = (
         remedy="pass hipStreamPerThread (2) itself, not the pointer behind it",
     ),
     Cause(
+        id="wrong-kind",
+        statement="the handle is an event where a stream is asked for, or the other way round",
+        signature="the value that is refused was made by hipEventCreate, or the event's by"
+        " hipStreamCreate",
+        discriminators=(Discriminator("what the handle was made as", _RECORD),),
+        remedy="pass a stream where a stream is asked for, and an event where an event is",
+    ),
+    Cause(
         id="unknown-handle",
         statement="this loaded copy of the library does not know the handle; why is not told",
         signature="709 from a stream call, and nothing that says where the handle came from",

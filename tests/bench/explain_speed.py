@@ -120,7 +120,7 @@ def _write(path: Path, megabytes: int) -> int:
 
 
 class _Took(NamedTuple):
-    """MB/s by the clock, and per second of one processor's time, which others do not take part of."""
+    """MB/s by the clock, and per second of processor time, in which others have no part."""
 
     by_clock: float
     by_processor: float

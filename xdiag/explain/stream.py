@@ -102,7 +102,9 @@ class Stream:
             self.compressed = next(
                 (name for magic, name in _MAGIC.items() if head.startswith(magic)), ""
             )
-            self._plain: Any = self._decompressed()
+            plain = self._decompressed()
+            # One read of what is below: where that breaks off, what came before it is not lost.
+            self._readinto = getattr(plain, "readinto1", None) or plain.readinto
             #: Bytes that were read ahead, and are read again.
             self._ahead = b""
             #: The first bytes of what is in it.
@@ -193,7 +195,7 @@ class Stream:
             self._ahead = self._ahead[got:]
             return got
         try:
-            got = self._plain.readinto(room)
+            got = self._readinto(room)
         except EOFError:
             self.problem = f"the {self.compressed} file is cut short"
             return 0

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 _NOT_KNOWN = ("unknown-handle", "unexplained")
 #: What to do about a cause.
 _REMEDIES = {cause.id: cause.remedy for cause in CAUSES if cause.id not in _NOT_KNOWN}
-_REMEDIES["wrong-kind"] = (
-    "pass a stream where a stream is asked for, and an event where an event is"
-)
 #: PyTorch's libraries, which ask for a copy: libtorch_hip.so, libc10_hip.so, ...
 _TORCH = re.compile(r"lib(torch|c10)\w*\.so")
 #: Root causes that are told one by one; the rest is one more.
