@@ -15,8 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from framework import Scene
 from report.canaries import CANARIES
 from report.scenes import log, record
+
+from xdiag.runtimes.agent import library as software_agent
 
 Xdiag = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -90,6 +93,31 @@ def test_nothing_that_is_planted_is_in_it(
     manifest = json.loads(members["MANIFEST.json"])
     assert manifest["masked"] and manifest["replaced"]["user"] >= 2
     assert "qz" not in ended.stdout.replace(str(target), "")
+
+
+def test_what_is_wrong_is_repaired_and_reproduced(
+    home: dict[str, str], fake_library: Path, tmp_path: Path
+) -> None:
+    """A program that will have two runtimes, below the home of somebody."""
+    folder = tmp_path / "home" / "qzperson3" / "case"
+    folder.parent.mkdir(parents=True)
+    agent = str(software_agent().parent)
+    scene = Scene(folder, fake_library, {"FAKE_FAULT": "", "LD_LIBRARY_PATH": agent}, "0")
+    environ = {**home, **scene.environ, "XSCHED_HIP_LIB": str(scene.second)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "xdiag", "report", "-o", "x.zip", "--agent", "software", "--",
+         sys.executable, str(scene.case())],
+        env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    members = _members(tmp_path / "x.zip")
+    trials = json.loads(members["repairs.json"])
+    assert trials["causes"] == ["two-runtimes"] and trials["chosen"] == ["xsched-hip-lib"]
+    page = members["REPORT.md"].decode()
+    assert "FAIL forecast.agreement" in page and "the repair to take: xsched-hip-lib" in page
+    assert b"int main(" in members["reproducer.c"]
+    assert json.loads(members["versions.json"])["torch"]
+    assert not [name for name, content in members.items() if b"qzperson3" in content]
 
 
 def test_the_page_alone(xdiag: Xdiag, tmp_path: Path) -> None:

@@ -63,8 +63,9 @@ def test_variables_with_names_and_secrets() -> None:
     known = of_this_machine(
         {
             "USER": "qzalice", "HOME": "/scratch/qz/alice", "SUDO_USER": "qzbob",
-            "SLURM_JOB_ACCOUNT": "qzproject", "MY_TOKEN": "qzsecret1", 
-            "DB_PASSWORD": "qz two words", "XDG_SESSION_TYPE": "wayland", "SSH_AUTH_SOCK": "/tmp/agent.1", "LANG": "C.UTF-8",
+            "SLURM_JOB_ACCOUNT": "qzproject", "MY_TOKEN": "qzsecret1",
+            "DB_PASSWORD": "qz two words", "XDG_SESSION_TYPE": "wayland",
+            "SSH_AUTH_SOCK": "/tmp/agent.1", "LANG": "C.UTF-8",
             "PROXY": "http://qzproxy:qzpass9@10.0.0.1:3128",
         }
     )  # fmt: skip
