@@ -93,10 +93,9 @@ def test_json(explain: Explain, fault: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        ([], 2, "Missing argument 'FILE'"),
+        ([], 2, "which file? give one or more"),
         (["/none/such"], 3, "/none/such: cannot be read: No such file"),
-        (["/bin/sh"], 3, "no record of xdiag's (xdiag run --record FILE makes one); nothing else"),
-        (["/"], 3, "cannot be read: not a regular file"),
+        (["/"], 3, "/: cannot be read: Is a directory"),
         ([""], 3, "cannot be read"),
         (["RECORD", "--handle", "stream"], 2, "--handle takes an address"),
         (["RECORD", "--handle", "-1"], 2, "--handle takes an address"),
