@@ -7,6 +7,7 @@ the call that has no return line yet is taken, which may be another thread's.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from xdiag.explain import amd_log, versions
@@ -28,6 +29,7 @@ _MOST_ENTRIES, _MOST_BYTES = 512, 1 << 19
 _MOST_USES, _RETURNS_WITHIN = 24, 1 << 16
 #: Failures of one source of which the entry is looked for; the others are counted.
 _MOST_PAIRED = 4096
+_QUICK = re.compile(rb"(hip\w{1,80}): Returned (hip\w{1,80})")
 #: Errors after which the device, or the process, is done with.
 SEVERE = {214, 700, 702, 710, 719}
 
@@ -48,8 +50,22 @@ class FailingCalls:
         self._reader = reader
         self._evidence = reader.evidence
         self._paired = 0
+        #: Calls and errors, as they are written, that are only counted.
+        self._known: dict[tuple[bytes, bytes], tuple[str, str]] = {}
         #: The last failure of each thread: its call, code, the line of its entry, and its group.
         self._last: dict[Thread, tuple[str, int, int | None, Found | None, Line]] = {}
+
+    def is_counted(self, text: bytes) -> bool:
+        """Whether a return line's error is one that was seen to be none of a handle's: it counts.
+
+        Some programs ask for the attributes of every pointer; most of their lines are such.
+        """
+        match = _QUICK.search(text)
+        key = self._known.get((match[1], match[2])) if match is not None else None
+        if key is None:
+            return False
+        self._evidence.others[key] += 1
+        return True
 
     def take(
         self, window: Window, place: int, line: Line, message: Message, returned: Return
@@ -64,6 +80,9 @@ class FailingCalls:
         )
         if code is None or not (bears_on_handle or code in SEVERE):
             self._evidence.other(call, returned.error, line)
+            if (call, returned.error) in self._evidence.others:
+                raw = (returned.call.encode(), returned.error.encode())
+                self._known[raw] = (call, returned.error)
             return
         self._paired += 1
         key = self._reader.key(message.thread)

@@ -134,6 +134,8 @@ class Reader:
 
     def _error(self, window: Window, place: int, begin: int, text: bytes) -> None:
         if b": Returned " in text:
+            if self._failing.is_counted(text):
+                return
             message = amd_log.message(text)
             returned = amd_log.returned(message.text)
             if returned is not None:
