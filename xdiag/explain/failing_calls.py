@@ -113,10 +113,12 @@ class FailingCalls:
         life = ledger.life(key, handle) if handle is not None else None
         if life is not None and call == "hipStreamDestroy" and entry is not None:
             life.revoke(entry.line)
-        # Made again, it is another stream; ended since, it fails for another reason.
-        now = (
-            (life.made_at, life.ended, ledger.reset_since(key, life)) if life is not None else None
-        )
+        # Made again, it is another stream; ended since, it fails for another reason; and half a
+        # handle may have become that of a stream.
+        whole = ledger.whole_of(key, handle) if life is None and handle is not None else None
+        now: tuple[object, ...] = (whole.made_at,) if whole is not None else ()
+        if life is not None:
+            now = (life.made_at, life.ended, ledger.reset_since(key, life))
         name = ("amd", key, call, code, handle, now)
         found = self._evidence.failures.get(name)
         if found is not None:

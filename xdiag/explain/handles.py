@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _MOST_LIVES, _MOST_PROCESSES, _MOST_LINES = 32768, 256, 64
 #: Handles up to this one are names: NULL, hipStreamLegacy, hipStreamPerThread.
 LAST_SPECIAL = 2
+_LOW = 0xFFFF_FFFF
 
 #: A process: the source of a log without pids, or the pid.
 Key = tuple[str, int | None]
@@ -43,6 +44,8 @@ class ProcessLog:
     """What a log has of one process."""
 
     streams: dict[int, Life] = field(default_factory=dict)
+    #: The low 32 bits of a handle that has more -> the stream that was made last with these.
+    halves: dict[int, Life] = field(default_factory=dict)
     #: Calls of hipDeviceReset, each with its place in the order of events.
     resets: list[tuple[int, Line]] = field(default_factory=list)
     #: Lines that the runtime writes when it is initialised, once for each copy.
@@ -77,10 +80,14 @@ class Ledger:
         if process.streams.pop(life.handle, None) is None:
             self._lives += 1
         process.streams[life.handle] = life
+        if not is_short(life.handle):
+            process.halves[life.handle & _LOW] = life
         if self._lives > _MOST_LIVES:
             process.forgot = True
             self._lives -= 1
-            del process.streams[next(iter(process.streams))]
+            oldest = process.streams.pop(next(iter(process.streams)))
+            if process.halves.get(oldest.handle & _LOW) is oldest:
+                del process.halves[oldest.handle & _LOW]
 
     def destroyed(self, key: Key, handle: int, line: Line) -> None:
         """A call was given a stream to destroy."""
@@ -122,16 +129,7 @@ class Ledger:
         process = self.processes.get(key)
         if process is None or not is_short(handle):
             return None
-        low = handle & 0xFFFF_FFFF
-        return next(
-            (
-                life
-                for life in reversed(process.streams.values())
-                if life.handle & 0xFFFF_FFFF == low and life.handle != handle
-                and not is_short(life.handle)
-            ),
-            None,
-        )  # fmt: skip
+        return process.halves.get(handle & _LOW)
 
     def elsewhere(self, key: Key, handle: int) -> tuple[Key, Life] | None:
         """Another process in which the handle was made."""
