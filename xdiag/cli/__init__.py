@@ -22,7 +22,7 @@ COMMANDS = {
     "inspect": ("xdiag.cli.inspect", "Show which runtimes a process has loaded, and who did it."),
     "run": ("xdiag.cli.run", "Start a program with one runtime, and record what it does."),
     "fix": ("xdiag.cli.fix", "Try each repair on the failing cells, and name the one to take."),
-    "explain": ("xdiag.cli.explain", "Tell what a record says: who owns a refused handle."),
+    "explain": ("xdiag.cli.explain", "Tell what a log or a record says: what failed, and why."),
     "report": ("xdiag.cli.report", "Write everything into one file for a bug report."),
     "compare": ("xdiag.cli.compare", "Tell what changed between two matrices."),
     "merge": ("xdiag.cli.merge", "Make one matrix of many machines or runtime versions."),
