@@ -83,7 +83,8 @@ def hold_against(found: Explanation, data: bytes) -> None:
         assert any(
             word in low
             for word in (b"709", b"destroyed", b"libamdhip64", b"gpu reset", b"more than once",
-                         b"hiperror", b"stream context", b"segfault", b'"causes"', b'"findings"')
+                         b"hiperror", b"stream context", b"segfault", b"segmentation",
+                         b'"causes"', b'"findings"')
         )  # fmt: skip
     text = printed(lambda console: rendering.show(found, console), 80)
     assert all(character.isprintable() or character == "\n" for character in text)

@@ -46,9 +46,10 @@ STORIES = {
     # A stream made by a thread: the main thread's heap may lie low.
     "cut": (["in_thread(make)", "use(a, ctypes.c_void_p(s.value & 0xFFFFFFFF))"],
             "truncated-handle"),
-    "cut and sign-extended": (
-        ["in_thread(make)",
-         "use(a, ctypes.c_void_p(s.value & 0xFFFFFFFF | 0xFFFFFFFF00000000))"],
+    # As ctypes passes it without argument types.
+    "cut by a C int": (
+        ["in_thread(make)", "cut = ctypes.c_int(s.value & 0xFFFFFFFF).value",
+         "use(a, ctypes.c_void_p(cut))"],
         "truncated-handle"),
     "destroyed by the other copy is not destroyed": (
         ["make()", "second()", "print(b.hipStreamDestroy(s), flush=True)"], "two-runtimes"),
@@ -56,22 +57,32 @@ STORIES = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=["3", "4"])
-def log_of(request: pytest.FixtureRequest, real_target: Target, real_paths: Paths):
-    """Run a story: its log, and the code of its last call."""
+@pytest.fixture
+def run(real_target: Target, real_paths: Paths):
+    """Run a story, with variables."""
 
-    def run(lines: list[str]) -> tuple[str, int]:
-        done = subprocess.run(
+    def done(lines: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-c", _PROGRAM + "\n".join(lines), real_paths.first, real_paths.copy],
             env={
-                **os.environ, **real_target.environment, "AMD_LOG_LEVEL": request.param,
-                "LD_LIBRARY_PATH": ":".join(real_target.library_path),
+                **os.environ, **real_target.environment,
+                "LD_LIBRARY_PATH": ":".join(real_target.library_path), **environ,
             },
             capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
+
+    return done
+
+
+@pytest.fixture(params=["3", "4"])
+def log_of(request: pytest.FixtureRequest, run):
+    """Run a story: its log, and the code of its last call."""
+
+    def logged(lines: list[str]) -> tuple[str, int]:
+        done = run(lines, AMD_LOG_LEVEL=request.param)
         return done.stderr, int(done.stdout.split()[-1])
 
-    return run
+    return logged
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -89,3 +100,22 @@ def test_stories(log_of, explained: Explain, story: str) -> None:
     else:
         # HIP 7 refuses in few calls; what was not refused is no fault here.
         assert told == [] and not found.fault
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_the_loaders_own_words(run, explained: Explain, real_paths: Paths, copies: int) -> None:
+    done = run(["make()", *["second()"] * (copies - 1)], LD_DEBUG="libs,files")
+    found = explained(done.stderr)
+    assert found.sources[0].formats[0] == "LD_DEBUG" and found.fault == (copies == 2)
+    expected = [real_paths.first, real_paths.copy][:copies]
+    assert [load.path for load in found.loaded] == expected
+    assert all("_ctypes" in load.told for load in found.loaded)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_map(run, explained: Explain, copies: int) -> None:
+    maps = "print(open('/proc/self/maps').read())"
+    done = run(["make()", *["second()"] * (copies - 1), maps])
+    found = explained(done.stdout)
+    assert found.sources[0].formats == ("memory map",)
+    assert (len(found.loaded), found.fault) == (copies, copies == 2)
