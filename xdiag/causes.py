@@ -246,8 +246,8 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         id="cuda-context",
-        statement="on CUDA, 709 is about a context: the one that was current when the runtime was"
-        " initialised has been destroyed or reset",
+        statement="on CUDA, 709 is about a context: the calling thread's current one was destroyed,"
+        " or is a primary context that is not initialised",
         signature="CUDA error: context is destroyed; cudaErrorContextIsDestroyed;"
         " CUDA_ERROR_CONTEXT_IS_DESTROYED",
         discriminators=(

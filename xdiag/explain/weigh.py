@@ -152,13 +152,10 @@ def _of_version(scales: Scales, failure: Failure, *, refused: bool) -> Iterator[
         if failure.call == "hipModuleLaunchKernel":
             yield "709 from hipModuleLaunchKernel is HIP 7's: 5.7 to 6.4 answer 1 to such a handle"
         return
+    where = f"on HIP {versions.either(ranges)}"
     answer = f"{failure.call} answers {failure.code} ({failure.name})"
-    if not refused:
-        answer = f"this may be a refused handle: {answer}"
-    yield (
-        f"on HIP {versions.either(ranges)} {answer} to one that it does not know, where other calls"
-        " answer 709"
-    )
+    may = "" if refused else "this may be a refused handle: "
+    yield f"{may}{where} {answer} to a handle that it does not know, where other calls answer 709"
 
 
 def _history(found: Found) -> Iterator[Step]:
