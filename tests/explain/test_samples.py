@@ -363,3 +363,16 @@ def test_crlf(explained: Explain) -> None:
     assert causes_of(explained(log)) == {"destroyed-stream": "likely"}
     windows = (samples.XSCHED_OLD + TWO_MAPPED).replace("\n", "\r\n")
     assert causes_of(explained(windows)) == {"two-runtimes": "likely"}
+
+
+def test_a_message_that_may_mean_a_refused_handle_says_on_which_versions(
+    explained: Explain,
+) -> None:
+    (failure,) = explained(samples.LAUNCH_1).failures
+    assert failure.notes == (
+        "this may be a refused handle: on HIP 5.7 to 6.4 hipModuleLaunchKernel answers 1"
+        " (hipErrorInvalidValue) to a handle that it does not know, where other calls answer 709",
+    )
+    (crash,) = explained(samples.GDB_7).failures
+    assert (crash.call, crash.signal) == ("hipStreamGetFlags", "SIGSEGV")
+    assert "on HIP 7.0 on: what is a 709 elsewhere" in crash.notes[0]
