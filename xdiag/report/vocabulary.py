@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from functools import cache
 
-import msgspec
-
 from xdiag.consumers import CONSUMERS
 from xdiag.fixes import FIXES
 from xdiag.hypotheses import HYPOTHESES
@@ -74,8 +72,9 @@ def vocabulary() -> frozenset[str]:
     """All such words, in lower case."""
     words = set(COMMON_ACCOUNTS | _TRADE)
     for record in _records(Record):
-        for field in msgspec.structs.fields(record):
-            words.update(_WORD.findall(field.encode_name.lower()), {field.encode_name.lower()})
+        # Names alone: some records' annotations are only there for the type checker.
+        for name in map(str.lower, record.__struct_encode_fields__):
+            words.update(_WORD.findall(name), {name})
     ids = [each.id for entries in (PATTERNS, FIXES, CONSUMERS, HYPOTHESES) for each in entries]
     for id in ids:
         words.update(_WORD.findall(id), {id})
