@@ -231,14 +231,14 @@ def floods() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", floods())
 def test_floods(tmp_path: Path, name: str) -> None:
     piece = floods()[name]
-    megabytes = 100 if name in ("one line, nothing in it", "NULs") else 8
+    megabytes = 100 if name in ("one line, nothing in it", "NULs") else 4
     path = tmp_path / "flood"
     with path.open("wb") as file:
         block = piece * ((1 << 20) // len(piece))
         for _ in range(megabytes):
             file.write(block)
     _, seconds, memory = measured(path)
-    # Twice what it takes on a slow machine: 8 MB of nothing but what is looked for.
+    # Twice what it takes on a slow machine: 4 MB of nothing but what is looked for.
     assert seconds < 20 and memory < 150
 
 
