@@ -39,6 +39,9 @@ _SHORT, _MOST_DONE = 400, 50_000
 _WIDE = re.compile(r"(?:[\x09\x0a\x0d\x20-\x7e]\x00){4,}|(?:\x00[\x09\x0a\x0d\x20-\x7e]){4,}")
 #: Of terminals, as they are and as JSON, Python and C write them.
 _ESCAPES = re.compile(r"(?:\x1b|\\u001[bB]|\\x1b|\\033)\[[0-9;?]{0,32}[A-Za-z]")
+#: Letters that JSON has after a backslash, and an escape whose end is missing.
+_ESCAPED = ("n", "r", "t", "b", "f", "/", '"', "\\")
+_CUT_ESCAPE = re.compile(r"\\u[0-9A-Fa-f]{0,3}\Z")
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
 _BEGIN, _END = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
 
@@ -95,7 +98,8 @@ class Masker:
                 self._last[kind] = max(self._last[kind], int(number))
         for span in sorted(spans(text), key=lambda each: (each.start, each.end)):
             if span.learn:
-                self.know(span.kind, text[span.start : span.end])
+                whole = _whole_escapes(text, span)
+                self.know(whole.kind, text[whole.start : whole.end])
 
     def learn_from(self, data: Any) -> None:
         """Remember what is private in records: their strings, side by side as in a document."""
@@ -115,7 +119,7 @@ class Masker:
         return text
 
     def _once(self, text: str) -> str:
-        merged = _merged([*spans(text), *self._known_in(text)])
+        merged = _merged(text, [*spans(text), *self._known_in(text)])
         if not merged:
             return text
         parts, at = [], 0
@@ -295,10 +299,37 @@ def _octal(byte: int) -> str:
 # ---- spans -----------------------------------------------------------------------------------
 
 
-def _merged(found: list[Span]) -> list[Span]:
+def _whole_escapes(text: str, span: Span) -> Span:
+    """The span without a part of an escape: of a line's end in JSON, its n.
+
+    Without its letter the backslash would be left alone, and the document be none.
+    """
+    start, end = span.start, span.end
+    if _backslashes(text, start) % 2:
+        if text[start : start + 1] == "u" and _HEXADECIMAL.fullmatch(text[start + 1 : start + 5]):
+            start += 5
+        elif text[start : start + 1] in _ESCAPED:
+            start += 1
+    if _backslashes(text, end) % 2:
+        end -= 1
+    elif (cut := _CUT_ESCAPE.search(text, max(0, end - 6), end)) is not None:
+        end = min(len(text), cut.start() + 6)
+    return Span(start, end, span.kind, span.learn)
+
+
+def _backslashes(text: str, end: int) -> int:
+    """How many there are before ``end``."""
+    first = end
+    while first > 0 and text[first - 1] == "\\":
+        first -= 1
+    return end - first
+
+
+def _merged(text: str, found: list[Span]) -> list[Span]:
     """Spans in order; those that overlap as one, of the kind of the one that begins first."""
     merged: list[Span] = []
-    for span in sorted(found, key=lambda each: (each.start, -each.end, each.kind)):
+    whole = [_whole_escapes(text, span) for span in found]
+    for span in sorted(whole, key=lambda each: (each.start, -each.end, each.kind)):
         if span.start >= span.end:
             continue
         if merged and span.start < merged[-1].end:
@@ -325,7 +356,7 @@ def _apart_from_labels(text: str, merged: list[Span]) -> Iterable[Span]:
         start = min([span.start, *(s for s, _ in touched)])
         end = max([span.end, *(e for _, e in touched)])
         widened.append(Span(start, end, span.kind))
-    return _merged(widened)
+    return _merged(text, widened)
 
 
 def _readable(text: str) -> str:
