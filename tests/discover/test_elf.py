@@ -300,3 +300,38 @@ def test_arbitrary_bytes(tmp_path: Path, data: bytes, headed: bool) -> None:
     with suppress(BadElf):
         elf.constants(str(path), b"a", HERE, 1 << 20)
     _all_of_it(path)
+
+
+def test_version_needs_are_those_that_pyelftools_reads() -> None:
+    with_versions = 0
+    for path in _system_libraries():
+        try:
+            found = elf.version_needs(str(path), HERE)
+        except BadElf:
+            continue  # a linker script, or another machine's
+        with path.open("rb") as file:
+            section = ELFFile(file).get_section_by_name(".gnu.version_r")
+            needs = section.iter_versions() if section else ()
+            asked = [each.name for _, library in needs for each in library]
+        assert found == tuple(dict.fromkeys(asked)), path
+        with_versions += bool(found)
+    assert with_versions > 5
+
+
+def test_a_library_that_asks_for_no_version(tmp_path: Path) -> None:
+    library = compile_library(tmp_path / "libplain.so", "int one(void) { return 1; }", "-nostdlib")
+    assert elf.version_needs(str(library), HERE) == ()
+
+
+@pytest.mark.parametrize("value", [0, 0xFFFFFFFF, 0x41414141])
+def test_version_needs_of_a_damaged_library_are_bounded(tmp_path: Path, value: int) -> None:
+    library = compile_library(tmp_path / "libbad.so", "#include <stdio.h>\nvoid f(void){puts(0);}")
+    with library.open("rb") as file:
+        section = ELFFile(file).get_section_by_name(".gnu.version_r").header
+    data = bytearray(library.read_bytes())
+    for place in range(section["sh_offset"], section["sh_offset"] + section["sh_size"], 4):
+        damaged = bytearray(data)
+        struct.pack_into("=I", damaged, place, value)
+        library.write_bytes(damaged)
+        with suppress(BadElf):
+            assert len(elf.version_needs(str(library), HERE)) < 10

@@ -39,6 +39,7 @@ _DT_NULL, _DT_NEEDED, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ = 0, 1, 4, 5, 
 _DT_SONAME, _DT_RPATH, _DT_RUNPATH, _DT_FLAGS = 14, 15, 29, 30
 _DT_AUXILIARY, _DT_FILTER = 0x7FFFFFFD, 0x7FFFFFFF
 _DT_GNU_HASH, _DT_FLAGS_1 = 0x6FFFFEF5, 0x6FFFFFFB
+_DT_VERNEED, _DT_VERNEEDNUM = 0x6FFFFFFE, 0x6FFFFFFF
 _DF_STATIC_TLS = 0x10
 _DF_1_NOOPEN, _DF_1_NODEFLIB, _DF_1_PIE = 0x40, 0x800, 0x08000000
 _NT_GNU_BUILD_ID = 3
@@ -51,12 +52,15 @@ _LONGEST_STRING = 4096
 _LONGEST_BUILD_ID = 64
 _MOST_CHAIN = 1 << 16
 _MOST_PLACES = 64
+_MOST_VERSIONS = 4096
 _BLOCK = 1 << 20
 
 _HEADER = struct.Struct("=16xHHI QQQ I HHH")
 _SEGMENT = struct.Struct("=IIQQQQQQ")
 _DYNAMIC = struct.Struct("=qQ")
 _SYMBOL = struct.Struct("=IBBHQQ")
+_VERNEED = struct.Struct("=HHIII")
+_VERNAUX = struct.Struct("=IHHII")
 
 
 class BadElf(CannotRun):
@@ -133,6 +137,20 @@ def exports(path: str, symbol: str, root: Root) -> bool:
     try:
         with root.open(path) as file:
             return _File(path, file).defines(symbol.encode())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadElf(f"{path}: cannot be read: {reason}", "unreadable") from error
+
+
+def version_needs(path: str, root: Root) -> tuple[str, ...]:
+    """Symbol versions that the file asks of its libraries, such as GLIBC_2.34, each once.
+
+    They are in DT_VERNEED (LSB Core, "Symbol Versioning"); the loader refuses the file if a library
+    lacks one.  Raises BadElf as ``read`` does.
+    """
+    try:
+        with root.open(path) as file:
+            return tuple(dict.fromkeys(_File(path, file).version_needs()))
     except OSError as error:
         reason = error.strerror or str(error)
         raise BadElf(f"{path}: cannot be read: {reason}", "unreadable") from error
@@ -234,6 +252,24 @@ class _File:
             return False
         table = self._offset(one[_DT_SYMTAB])
         return any(self._is(table + place * _SYMBOL.size, symbol) for place in places)
+
+    def version_needs(self) -> Iterator[str]:
+        """Names of the versions asked for: a chain of libraries, each with a chain of versions."""
+        if _DT_VERNEED not in self.values:
+            return
+        place = self._offset(self.values[_DT_VERNEED])
+        count = 0
+        for _ in range(min(self.values.get(_DT_VERNEEDNUM, 0), _MOST_NEEDED)):
+            _, versions, _, first, following = _VERNEED.unpack(self._bytes(place, _VERNEED.size))
+            at = place + first
+            for _ in range(versions):
+                count += 1
+                if count > _MOST_VERSIONS:
+                    raise self._damaged()
+                *_, name, step = _VERNAUX.unpack(self._bytes(at, _VERNAUX.size))
+                yield self._name(name)
+                at += step
+            place += following
 
     def constants(self, word: bytes, most: int, margin: int) -> tuple[list[bytes], bool]:
         """Surroundings of ``word`` in the data segments, and whether these were read to the end."""

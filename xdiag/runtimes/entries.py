@@ -1,22 +1,32 @@
 """What `xdiag runtimes add` has put into the cache: one directory per runtime, with a manifest.
 
-An entry without a readable manifest does not count: it is what an interrupted fetch leaves.
+An entry counts as long as it is what was fetched.  Each look at it holds the sizes and times of its
+files against the manifest, which costs a few stats; ``damage`` reads them and holds their hashes
+against it.  One that differs is refused, with the reason, and is never used.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import stat
 from pathlib import Path
 
 import msgspec
 
+from xdiag.discover.libraries import version_key
 from xdiag.errors import CannotRun
 from xdiag.model import Record
 from xdiag.runtimes import cache
+from xdiag.runtimes.runtime_file import sha256
 
 MANIFEST = "manifest.json"
-#: Raised when an older xdiag would misread a manifest.
-MANIFEST_VERSION = 1
+#: Raised when an older xdiag would misread a manifest.  Version 1 says nothing of single files and
+#: has no C library of its own; it is still read.
+MANIFEST_VERSION = 2
+
+#: A Debian version's upstream part, as far as it is numbers: after the epoch, before the revision.
+_UPSTREAM = re.compile(r"(?:[0-9]+:)?([0-9]+(?:\.[0-9]+)*)")
 
 
 class Package(Record, frozen=True):
@@ -26,6 +36,19 @@ class Package(Record, frozen=True):
     version: str
     sha256: str
     size: int
+
+
+class File(Record, frozen=True):
+    """One file of an entry, or one symbolic link, by its path in the entry."""
+
+    path: str
+    #: Bytes.
+    size: int = 0
+    #: When it was last modified, in nanoseconds since 1970: as its package has it.
+    modified: int = 0
+    sha256: str = ""
+    #: What a symbolic link says; empty for a file.
+    link: str = ""
 
 
 class Manifest(Record, frozen=True):
@@ -39,6 +62,14 @@ class Manifest(Record, frozen=True):
     packages: tuple[Package, ...]
     #: When it was fetched, ISO 8601 in UTC.
     fetched: str
+    #: The archive's suite that it is from, by code name; empty for the machine's own sources.
+    suite: str = ""
+    #: The dynamic loader, for an entry that has a C library of its own.
+    loader: str = ""
+    libc: str = ""
+    libc_dirs: tuple[str, ...] = ()
+    needs_libc: str = ""
+    files: tuple[File, ...] = ()
 
 
 class Entry(Record, frozen=True):
@@ -46,10 +77,39 @@ class Entry(Record, frozen=True):
 
     path: str
     package: str
+    #: The Debian version.
     version: str
     runtime: str
+    #: For LD_LIBRARY_PATH: all libraries but those of the C library.
     library_dirs: tuple[str, ...]
     manifest: Manifest
+    #: The entry's own dynamic loader, by which a program runs on the entry's own C library; empty
+    #: where it has none and the machine's is meant.
+    loader: str = ""
+    #: The version of that C library, such as 2.41; empty where there is none.
+    libc: str = ""
+    #: Directories of that C library's files, which work with no loader but the entry's own.
+    libc_dirs: tuple[str, ...] = ()
+    #: The newest GLIBC_ symbol version that a library in ``library_dirs`` asks for, such as 2.38: a
+    #: loader of an older C library refuses them.  Empty where it is not known.
+    needs_libc: str = ""
+
+    @property
+    def hip(self) -> str:
+        """The version that people know: 5.7.1 of 5.7.1-6."""
+        return upstream(self.version)
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, as far as the manifest tells; 0 for one of version 1."""
+        return sum(each.size for each in self.manifest.files)
+
+
+class Refused(Record, frozen=True):
+    """A directory among the entries that is not used."""
+
+    path: str
+    reason: str
 
 
 def name_of(package: str, version: str) -> str:
@@ -57,35 +117,178 @@ def name_of(package: str, version: str) -> str:
     return f"{package}_{version}".replace("%", "%25").replace(":", "%3a").replace("/", "%2f")
 
 
+def upstream(version: str) -> str:
+    """The upstream part of a Debian version, as far as it is numbers; all of one that has none."""
+    match = _UPSTREAM.match(version)
+    return match[1] if match else version
+
+
+def means(text: str, package: str, version: str) -> bool:
+    """Whether ``text`` names a package of this version: 7, 7.2, 7.2.4, 7.2.4-1 or the package."""
+    return text in (package, version) or f"{upstream(version)}.".startswith(f"{text}.")
+
+
 def every() -> tuple[Entry, ...]:
     """All entries of this user that are whole; never raises."""
-    try:
-        folders = sorted((cache.root() / "runtimes").iterdir())
-    except (OSError, CannotRun):
-        return ()
-    found = (read(folder) for folder in folders if not folder.name.startswith("."))
-    return tuple(entry for entry in found if entry is not None)
+    found = map(_look, _folders())
+    return tuple(each for each in found if isinstance(each, Entry))
+
+
+def refused() -> tuple[Refused, ...]:
+    """All directories among the entries that are not used, and why; never raises."""
+    found = map(_look, _folders())
+    return tuple(each for each in found if isinstance(each, Refused))
+
+
+def by_version(text: str) -> Entry | None:
+    """The entry of this HIP version (7, 7.2, 7.2.4), Debian version or package; the newest."""
+    found = [each for each in every() if means(text, each.package, each.version)]
+    return max(found, key=lambda each: version_key(each.version), default=None)
 
 
 def read(folder: Path) -> Entry | None:
-    """The entry in a directory; None if it is not whole."""
+    """The entry in a directory; None if it is not whole, or not what was fetched any more."""
+    found = _look(folder)
+    return found if isinstance(found, Entry) else None
+
+
+def damage(entry: Entry) -> str:
+    """Read every file of an entry: how the first differs from what was fetched; empty if none does.
+
+    An entry of version 1 has no hashes of single files: nothing is found wrong with it.
+    """
+    return _damage(Path(entry.path), entry.manifest)
+
+
+def mend_times(folder: Path) -> bool:
+    """Whether a refused entry holds what was fetched, and only its files' times differed.
+
+    They are set right then, as after a copy of the cache: it counts again, with nothing fetched.
+    """
     try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError):
-        return None
-    if manifest.manifest_version != MANIFEST_VERSION or _leaves(manifest.runtime):
-        return None
-    runtime = folder / manifest.runtime
-    if not runtime.is_file():
-        return None
+        manifest = _manifest(folder)
+    except ValueError:
+        return False
+    if _damage(folder, manifest):
+        return False
+    try:
+        for each in manifest.files:
+            if not each.link:
+                os.utime(folder / each.path, ns=(each.modified, each.modified))
+    except OSError:
+        return False
+    return read(folder) is not None
+
+
+def file_of(folder: Path, path: Path) -> File:
+    """What the manifest has to say of a file or link; raises OSError if it cannot be read."""
+    relative = str(path.relative_to(folder))
+    if path.is_symlink():
+        return File(relative, link=os.readlink(path))
+    status = path.stat()
+    return File(relative, status.st_size, status.st_mtime_ns, sha256(path))
+
+
+def _folders() -> list[Path]:
+    try:
+        folders = sorted((cache.root() / "runtimes").iterdir())
+    except (OSError, CannotRun):
+        return []
+    return [each for each in folders if not each.name.startswith(".")]
+
+
+def _look(folder: Path) -> Entry | Refused:
+    try:
+        manifest = _manifest(folder)
+        _refuse_other(folder, manifest)
+    except ValueError as error:
+        return Refused(str(folder), str(error))
     return Entry(
         path=str(folder),
         package=manifest.package,
         version=manifest.version,
-        runtime=str(runtime),
+        runtime=str(folder / manifest.runtime),
         library_dirs=tuple(str(folder / each) for each in manifest.library_dirs),
         manifest=manifest,
+        loader=str(folder / manifest.loader) if manifest.loader else "",
+        libc=manifest.libc,
+        libc_dirs=tuple(str(folder / each) for each in manifest.libc_dirs),
+        needs_libc=manifest.needs_libc,
     )
+
+
+def _manifest(folder: Path) -> Manifest:
+    """The manifest in a directory; raises ValueError, with what is wrong, if it is of no use."""
+    try:
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except OSError:
+        raise ValueError("it has no manifest, as if a fetch had been interrupted") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ValueError("its manifest is damaged") from None
+    if not 1 <= manifest.manifest_version <= MANIFEST_VERSION:
+        raise ValueError("another version of xdiag has fetched it")
+    paths = (manifest.runtime, manifest.loader, *manifest.library_dirs, *manifest.libc_dirs)
+    if any(map(_leaves, (*paths, *(each.path for each in manifest.files)))):
+        raise ValueError("its manifest is damaged: it names files elsewhere")
+    return manifest
+
+
+def _refuse_other(folder: Path, manifest: Manifest) -> None:
+    """Raises ValueError if what is there differs at a glance from what was fetched."""
+    if not (folder / manifest.runtime).is_file():
+        raise ValueError(f"{manifest.runtime} is missing")
+    for each in manifest.files:
+        if problem := _differs(folder / each.path, each):
+            raise ValueError(f"{each.path} {problem}")
+    if manifest.files:
+        _refuse_strangers(folder, manifest)
+
+
+def _refuse_strangers(folder: Path, manifest: Manifest) -> None:
+    """Raises ValueError for a file that was not fetched: a library's plug-in, or another library.
+
+    A directory on the loader's path is looked at, the others hold nothing that is mapped.
+    """
+    known = {each.path for each in manifest.files}
+    for directory in (*manifest.library_dirs, *manifest.libc_dirs):
+        try:
+            with os.scandir(folder / directory) as inside:
+                names = [each.name for each in inside if not each.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            raise ValueError(f"{directory} cannot be read: {error.strerror}") from None
+        for name in names:
+            if os.path.join(directory, name) not in known:
+                raise ValueError(f"{directory}/{name} was not fetched")
+
+
+def _differs(path: Path, file: File) -> str:
+    """How a file differs from what was fetched, as far as its inode tells; empty if it does not."""
+    try:
+        status = path.lstat()
+        if file.link:
+            same = stat.S_ISLNK(status.st_mode) and os.readlink(path) == file.link
+            return "" if same else "is another link than was fetched"
+    except OSError:
+        return "is missing"
+    if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
+        return "has another size than was fetched"
+    return "" if status.st_mtime_ns == file.modified else "has changed since it was fetched"
+
+
+def _damage(folder: Path, manifest: Manifest) -> str:
+    for each in manifest.files:
+        path = folder / each.path
+        if each.link:
+            problem = _differs(path, each)
+        else:
+            try:
+                same = not path.is_symlink() and sha256(path) == each.sha256
+            except OSError as error:
+                return f"{each.path}: {error.strerror or error}"
+            problem = "" if same else "is not what was fetched"
+        if problem:
+            return f"{each.path} {problem}"
+    return ""
 
 
 def _leaves(relative: str) -> bool:
