@@ -56,12 +56,19 @@ PARTS = (
         link=("-Wl,--version-script={folder}/exports.map", "-Wl,-soname,libhsa-runtime64.so.1"),
         libraries=("-ldl", "-pthread"),
     ),
-    Part(
-        "kernel-cache",
-        "comgr_cache",
-        "_lib/kernel-cache/libamd_comgr.so.2",
-        link=("-Wl,--version-script={folder}/exports.map", "-Wl,-soname,libamd_comgr.so.2"),
-        libraries=("-ldl", "-pthread"),
+    *(
+        # One library under the names that HIP 5 to 6.3, and 6.4 and later, ask for.
+        Part(
+            name,
+            "comgr_cache",
+            f"_lib/kernel-cache/{soname}",
+            link=("-Wl,--version-script={folder}/exports.map", f"-Wl,-soname,{soname}"),
+            libraries=("-ldl", "-pthread"),
+        )
+        for name, soname in (
+            ("kernel-cache", "libamd_comgr.so.2"),
+            ("kernel-cache-3", "libamd_comgr.so.3"),
+        )
     ),
     Part(
         "audit",

@@ -331,6 +331,16 @@ class Verdict(Record, frozen=True):
 # ---- what it ran on --------------------------------------------------------------------------
 
 
+class Loader(Record, frozen=True):
+    """A dynamic loader that is not this machine's, with the C library that belongs to it."""
+
+    path: str
+    #: Directories of that C library and of what else is to be found before this machine's.
+    library_path: tuple[str, ...]
+    #: The C library's version, "2.44".
+    libc: str = ""
+
+
 class Target(Record, frozen=True):
     """The runtime under test and what executes below it."""
 
@@ -347,6 +357,9 @@ class Target(Record, frozen=True):
     #: Directories for LD_LIBRARY_PATH, and variables, of every process that loads it.
     library_path: tuple[str, ...] = ()
     environment: dict[str, str] = {}
+    #: Under which every process that loads it is started, where this machine's C library is too old
+    #: for it; None where its own loader does.
+    loader: Loader | None = None
     #: AMD's compiler, by the name that the runtime opens it by, where the cells' warm parent opens
     #: it once for all of them; empty where each cell opens it for itself.
     compiler: str = ""

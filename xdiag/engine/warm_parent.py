@@ -10,7 +10,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ import msgspec
 from xdiag.engine.environment import StartEnvironment, start_environment
 from xdiag.engine.messages import MAX_MESSAGE, Command, Ready, Reply
 from xdiag.errors import CannotRun
+from xdiag.launch.interpreter import interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ class WarmParent:
     Raises CannotRun if the interpreter cannot be executed.
     """
 
-    def __init__(self, start: StartEnvironment, compiler: str) -> None:
+    def __init__(self, start: StartEnvironment, target: Target) -> None:
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder(Reply).decode
         self.ready = False
@@ -57,9 +57,11 @@ class WarmParent:
         program = _PROGRAM.format(package_parent=package_parent)
         # Kept, not shown: the loader's warnings would otherwise stand in the middle of a report.
         self._words = os.memfd_create("xdiag-words", os.MFD_CLOEXEC)
+        python = interpreter(target.loader, start.variables)
+        told = (str(theirs.fileno()), target.compiler, *start.mapped)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program, str(theirs.fileno()), compiler, *start.mapped],
+                [*python, "-c", program, *told],
                 pass_fds=[theirs.fileno()],
                 env=start.variables,
                 stdin=subprocess.DEVNULL,
@@ -68,7 +70,7 @@ class WarmParent:
         except OSError as error:
             self.socket.close()
             os.close(self._words)
-            raise CannotRun(f"cannot start {sys.executable}: {error.strerror}") from error
+            raise CannotRun(f"cannot start {python[0]}: {error.strerror}") from error
         finally:
             theirs.close()
 
@@ -140,9 +142,7 @@ class WarmParents:
         if key in self._started:
             return self._started[key]
         try:
-            parent = WarmParent(
-                start_environment(asked, self._target, self._paths), self._target.compiler
-            )
+            parent = WarmParent(start_environment(asked, self._target, self._paths), self._target)
         except CannotRun as error:
             if not asked:
                 raise

@@ -7,6 +7,7 @@ the software agent.  What is said of the one picked was asked of it, in a proces
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,11 +18,12 @@ from xdiag import platforms
 from xdiag.errors import CannotRun, Usage, near_matches
 from xdiag.model import Target
 from xdiag.runtimes import agent as native_parts
-from xdiag.runtimes import cache, find, probe
+from xdiag.runtimes import cache, find, own_libc, probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xdiag.model import Loader
     from xdiag.runtimes.find import Candidate
 
 AGENTS = ("auto", "hardware", "software")
@@ -34,6 +36,8 @@ _HIDING = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 _HARDWARE_ORDER = ("option", "torch", "rocm", "system", "cache")
 #: Separators in LD_LIBRARY_PATH, which cannot be quoted there.
 _SEPARATORS = ":;"
+#: A version in the place of a path: HIP's, "7.2" or "7.2.4", or a Debian package's, "7.2.4-1~exp2".
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*(-[0-9A-Za-z.+~]+)?")
 #: The agent's knob for how many devices it shows.
 _DEVICES = "XDIAG_AGENT_DEVICES"
 
@@ -48,8 +52,9 @@ def choose(
 ) -> Target:
     """The runtime to experiment on: the file ``runtime``, or the best one at hand.
 
-    ``agent`` is one of ``AGENTS``; ``devices`` is how many the software agent shows.  Raises Usage
-    for what makes no sense, CannotRun, with all that was tried, where nothing works.
+    ``runtime`` may be a version too, ``7.2``: the newest at hand of that one.  ``agent`` is one of
+    ``AGENTS``; ``devices`` is how many the software agent shows.  Raises Usage for what makes no
+    sense, CannotRun, with all that was tried, where nothing works.
     """
     if agent not in AGENTS:
         hint = near_matches(agent, list(AGENTS))
@@ -57,13 +62,19 @@ def choose(
     if devices < 1:
         raise Usage(f"the software agent cannot show {devices} devices: 1 at least")
     choice = _Choice(platforms.get(platform).library, devices, kernel_cache)
-    if runtime is not None:
+    if runtime is not None and not _is_version(runtime):
         candidates: tuple[Candidate, ...] = (find.from_option(runtime, platform),)
         nothing = ""
     else:
         found = find.find(platform)
-        candidates = found.usable()
+        # First what the machine's own programs could load.
+        candidates = tuple(
+            sorted(found.usable(), key=lambda each: own_libc.loader_for(each) is not None)
+        )
         nothing = _nothing_found(found)
+        if runtime is not None:
+            nothing = _no_such_version(runtime, candidates)
+            candidates = tuple(each for each in candidates if _is_of(each, runtime))
     if not candidates:
         raise CannotRun(nothing)
     target = None
@@ -106,12 +117,13 @@ class _Choice:
 
     def _on_hardware(self, candidate: Candidate) -> Target | None:
         problem = ""
+        loader = own_libc.loader_for(candidate)
         for path in _hardware_paths(candidate):
-            answer = probe.ask(candidate.real_path, library_path=path)
+            answer = probe.ask(candidate.real_path, library_path=path, loader=loader)
             if any(_is_ours(file) for file in answer.hsa):
                 problem = "LD_LIBRARY_PATH or LD_PRELOAD puts the software agent below it"
             elif not answer.problem:
-                return self._target(candidate, "hardware", answer, path, {})
+                return self._target(candidate, "hardware", answer, path, {}, loader)
             else:
                 problem = answer.problem if answer.loaded else problem or answer.problem
             if answer.loaded:
@@ -131,11 +143,15 @@ class _Choice:
 
     def _on_software(self, candidate: Candidate, library: Path) -> Target | None:
         problem = ""
+        loader = own_libc.loader_for(candidate)
         for path, environment, notes in self._software_setups(candidate, library):
-            if bad := next((each for each in path if set(each) & set(_SEPARATORS)), ""):
+            loaded_from = (*path, *(loader.library_path if loader else ()))
+            if bad := next((each for each in loaded_from if set(each) & set(_SEPARATORS)), ""):
                 problem = f"{bad} cannot be in LD_LIBRARY_PATH: it has a colon or semicolon in it"
                 continue
-            answer = probe.ask(candidate.real_path, library_path=path, environment=environment)
+            answer = probe.ask(
+                candidate.real_path, library_path=path, environment=environment, loader=loader
+            )
             others = [file for file in answer.hsa if not _is_ours(file)]
             # A preloaded agent answers before any other that is loaded as well.
             first = "LD_PRELOAD" in environment and len(others) < len(answer.hsa)
@@ -153,10 +169,10 @@ class _Choice:
                         f" {answer.devices}{_hidden()}."
                     )
                 self.notes += [f"Passed over {failure}." for failure in self.failures]
-                return self._target(candidate, "software", answer, path, environment)
+                return self._target(candidate, "software", answer, path, environment, loader)
         if not any("XDIAG_COMGR" in name for name in environment) and not self._comgr(candidate):
             problem += (
-                f" (there is no {native_parts.COMGR} beside it or where the loader looks, and HIP"
+                f" (there is no {_compiler(candidate)} beside it or where the loader looks, and HIP"
                 " finds no device without it; name its directory in LD_LIBRARY_PATH)"
             )
         if candidate.source == "cache" and "does not load" in problem:
@@ -192,12 +208,12 @@ class _Choice:
 
     def _comgr(self, candidate: Candidate) -> str:
         """AMD's compiler as this runtime will find it; empty where it will not."""
-        beside = _file_in(candidate.library_dirs, native_parts.COMGR)
-        return beside or find.loader_finds(native_parts.COMGR)
+        name = _compiler(candidate)
+        return _file_in(candidate.library_dirs, name) or find.loader_finds(name)
 
     def _kernel_cache(self, candidate: Candidate) -> tuple[str, dict[str, str]] | None:
         """Directory and variables of the kernel cache; None where it cannot be used."""
-        ours = native_parts.kernel_cache() if self.kernel_cache else None
+        ours = native_parts.kernel_cache(_compiler(candidate)) if self.kernel_cache else None
         real = self._comgr(candidate)
         if ours is None or not real:
             return None
@@ -219,7 +235,14 @@ class _Choice:
         answer: probe.Answer,
         path: tuple[str, ...],
         environment: dict[str, str],
+        loader: Loader | None,
     ) -> Target:
+        if loader is not None:
+            self.notes.append(
+                f"It needs a newer C library than this machine's glibc {own_libc.machines_libc()}:"
+                f" it runs, and xdiag's Python with it, under the loader of glibc {loader.libc}"
+                " that it came with."
+            )
         return Target(
             platform="hip",
             runtime=candidate.real_path,
@@ -232,7 +255,8 @@ class _Choice:
             source=candidate.source,
             library_path=path,
             environment=environment,
-            compiler=native_parts.COMGR if "XDIAG_COMGR_CACHE" in environment else "",
+            loader=loader,
+            compiler=_compiler(candidate) if "XDIAG_COMGR_CACHE" in environment else "",
             notes=tuple(dict.fromkeys(self.notes)),
         )
 
@@ -259,6 +283,35 @@ def _is_ours(file: str) -> bool:
         return os.path.samefile(file, native_parts.library())
     except (OSError, CannotRun):
         return False
+
+
+def _compiler(candidate: Candidate) -> str:
+    try:
+        return native_parts.compiler_of(candidate.real_path)
+    except (OSError, ValueError) as error:
+        raise CannotRun(f"{candidate.real_path}: cannot be read: {error}") from error
+
+
+def _is_version(text: str) -> bool:
+    """Whether this is a version, and no file in the working directory that is called so."""
+    return _VERSION.fullmatch(text) is not None and not os.path.exists(text)
+
+
+def _is_of(candidate: Candidate, version: str) -> bool:
+    """Whether a runtime is of this version, or of one that it is the beginning of."""
+    entry = own_libc.entry_of(candidate)
+    # The file's name has HIP's own number, 7.2.53211, the package ROCm's, 7.2.4-1.
+    told = (candidate.version, entry.version if entry else "")
+    return any(re.match(rf"{re.escape(version)}(?![0-9])", each) for each in told)
+
+
+def _no_such_version(version: str, candidates: tuple[Candidate, ...]) -> str:
+    known = sorted({each.version for each in candidates if each.version}, key=find.version_key)
+    return (
+        f"HIP {version} is not here (there {'is' if len(known) == 1 else 'are'}"
+        f" {', '.join(known) or 'none'}): `xdiag runtimes add {version}` fetches it, without root,"
+        " where the machine's package archive has it"
+    )
 
 
 def _file_in(folders: tuple[str, ...], name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,10 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from xdiag.errors import CannotRun
+from xdiag.launch.interpreter import interpreter
 from xdiag.model import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from xdiag.model import Loader
 
 #: The program of the child: the standard library only, so that it starts fast.
 _PROGRAM = Path(__file__).with_name("_probe_child.py")
@@ -63,23 +65,25 @@ def ask(
     *,
     library_path: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    loader: Loader | None = None,
     patience: float = PATIENCE,
 ) -> Answer:
     """Load ``runtime`` in a child process, initialise it, and count its devices.
 
-    Raises CannotRun only if the child cannot be started; all else is in the answer.
+    The child is started under ``loader`` where there is one.  Raises CannotRun only if the child cannot be started; all else is in the answer.
     """
-    command = [sys.executable, "-I", "-S", str(_PROGRAM), runtime]
+    variables = surroundings(library_path, environment or {})
+    command = [*interpreter(loader, variables), "-I", "-S", str(_PROGRAM), runtime]
     answers, theirs = os.pipe2(os.O_CLOEXEC)
     try:
         try:
             process = subprocess.Popen(
                 [*command, str(theirs)], pass_fds=[theirs], start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                env=surroundings(library_path, environment or {}),
+                env=variables,
             )  # fmt: skip
         except (OSError, ValueError) as error:
-            raise CannotRun(f"cannot start {sys.executable}: {error}") from error
+            raise CannotRun(f"cannot start {command[0]}: {error}") from error
         finally:
             os.close(theirs)
         output, silent = _ended(process, patience)
