@@ -15,12 +15,35 @@ from xdiag.doctor.catalogue import CHECKS
 from xdiag.render import catalogue, doctor, explanation, repairs
 
 HERE = Path(__file__).resolve().parent
+
+
+def with_snippets(name: str) -> str:
+    """A page written by hand, with the marked parts of programs in it as they are in their files.
+
+    A line ``<!-- snippets/FILE: PART -->`` is followed by what stands in that file between
+    ``[PART]`` and ``[end]``.
+    """
+
+    def shown(match: re.Match[str]) -> str:
+        file, part = match[1], match[2]
+        text = (HERE / file).read_text()
+        found = re.search(rf"^\S+ \[{part}\].*?\n(.*?)^\S+ \[end\]", text, re.MULTILINE | re.DOTALL)
+        if found is None:
+            raise ValueError(f"docs/{name}: there is no [{part}] in docs/{file}")
+        language = {".c": "c", ".py": "python"}[Path(file).suffix]
+        return f"<!-- {file}: {part} -->\n```{language}\n{found[1].strip()}\n```\n"
+
+    marked = r"^<!-- (\S+): ([\w ]+) -->\n(?:```\w+\n.*?^```\n)?"
+    return re.sub(marked, shown, (HERE / name).read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
 PAGES = {
     "patterns.md": catalogue.patterns_page,
     "fixes.md": catalogue.fixes_page,
     "repairs.md": repairs.page,
     "causes.md": explanation.causes_page,
     "checks.md": lambda: doctor.checks_page(examination.catalogue(CHECKS)),
+    "whose-stream.md": lambda: with_snippets("whose-stream.md"),
 }
 
 
