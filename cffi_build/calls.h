@@ -107,12 +107,20 @@ typedef struct {
     CALL(StreamSynchronize, "hipStreamSynchronize", "cuStreamSynchronize", STATUS, STREAM)                               \
     CALL(StreamWaitEvent, "hipStreamWaitEvent", "cuStreamWaitEvent", STATUS, STREAM, EVENT, ZERO)                        \
     CALL(StreamAddCallback, "hipStreamAddCallback", "cuStreamAddCallback", STATUS, STREAM, CALLBACK, NONE, ZERO)         \
+    CALL(ExtStreamGetCUMask, "hipExtStreamGetCUMask", "", STATUS, STREAM, U32, POINTER)                                  \
+    CALL(StreamGetAttribute, "hipStreamGetAttribute", "cuStreamGetAttribute", STATUS, STREAM, I32, POINTER)              \
+    CALL(StreamSetAttribute, "hipStreamSetAttribute", "cuStreamSetAttribute", STATUS, STREAM, I32, POINTER)              \
+    CALL(StreamCopyAttributes, "hipStreamCopyAttributes", "cuStreamCopyAttributes", STATUS, STREAM, STREAM)              \
     /* capture */                                                                                                        \
     CALL(StreamIsCapturing, "hipStreamIsCapturing", "cuStreamIsCapturing", STATUS, STREAM, OUT_I32)                      \
     CALL(StreamGetCaptureInfo, "hipStreamGetCaptureInfo", "cuStreamGetCaptureInfo", STATUS, STREAM, OUT_I32, OUT_U64)    \
     CALL(StreamGetCaptureInfo_v2, "hipStreamGetCaptureInfo_v2", "cuStreamGetCaptureInfo_v2", STATUS, STREAM, OUT_I32, OUT_U64, OUT_POINTER, OUT_POINTER, OUT_SIZE) \
     CALL(StreamBeginCapture, "hipStreamBeginCapture", "cuStreamBeginCapture_v2", STATUS, STREAM, I32)                    \
     CALL(StreamEndCapture, "hipStreamEndCapture", "cuStreamEndCapture", STATUS, STREAM, NEW_GRAPH)                       \
+    CALL(StreamBeginCaptureToGraph, "hipStreamBeginCaptureToGraph", "cuStreamBeginCaptureToGraph", STATUS, STREAM, GRAPH, POINTER, POINTER, SIZE, I32) \
+    CALL(StreamUpdateCaptureDependencies, "hipStreamUpdateCaptureDependencies", "cuStreamUpdateCaptureDependencies", STATUS, STREAM, POINTER, SIZE, U32) \
+    CALL(GraphCreate, "hipGraphCreate", "cuGraphCreate", STATUS, NEW_GRAPH, U32)                                         \
+    CALL(GraphInstantiateWithFlags, "hipGraphInstantiateWithFlags", "cuGraphInstantiateWithFlags", STATUS, NEW_GRAPH, GRAPH, SIZE) \
     CALL(GraphDestroy, "hipGraphDestroy", "cuGraphDestroy", STATUS, GRAPH)                                               \
     /* events */                                                                                                         \
     CALL(EventCreate, "hipEventCreate", "", STATUS, NEW_EVENT)                                                           \
@@ -126,6 +134,9 @@ typedef struct {
     CALL(Malloc, "hipMalloc", "cuMemAlloc_v2", STATUS, NEW_POINTER, SIZE)                                                \
     CALL(Free, "hipFree", "cuMemFree_v2", STATUS, POINTER)                                                               \
     CALL(MallocAsync, "hipMallocAsync", "cuMemAllocAsync", STATUS, NEW_POINTER, SIZE, STREAM)                            \
+    CALL(DeviceGetDefaultMemPool, "hipDeviceGetDefaultMemPool", "cuDeviceGetDefaultMemPool", STATUS, NEW_POINTER, DEVICE) \
+    CALL(MallocFromPoolAsync, "hipMallocFromPoolAsync", "cuMemAllocFromPoolAsync", STATUS, NEW_POINTER, SIZE, POINTER, STREAM) \
+    CALL(MallocManaged, "hipMallocManaged", "cuMemAllocManaged", STATUS, NEW_POINTER, SIZE, U32)                         \
     CALL(FreeAsync, "hipFreeAsync", "cuMemFreeAsync", STATUS, POINTER, STREAM)                                           \
     CALL(MemcpyAsync, "hipMemcpyAsync", "", STATUS, POINTER, POINTER, SIZE, I32, STREAM)                                 \
     CALL(MemcpyWithStream, "hipMemcpyWithStream", "", STATUS, POINTER, POINTER, SIZE, I32, STREAM)                       \
@@ -134,14 +145,34 @@ typedef struct {
     CALL(MemcpyDtoDAsync, "hipMemcpyDtoDAsync", "cuMemcpyDtoDAsync_v2", STATUS, POINTER, POINTER, SIZE, STREAM)          \
     CALL(MemcpyPeerAsync, "hipMemcpyPeerAsync", "", STATUS, POINTER, I32, POINTER, I32, SIZE, STREAM)                    \
     CALL(Memcpy2DAsync, "hipMemcpy2DAsync", "", STATUS, POINTER, SIZE, POINTER, SIZE, SIZE, SIZE, I32, STREAM)           \
+    CALL(MemcpyParam2DAsync, "hipMemcpyParam2DAsync", "cuMemcpy2DAsync_v2", STATUS, POINTER, STREAM)                     \
+    CALL(Memcpy3DAsync, "hipMemcpy3DAsync", "", STATUS, POINTER, STREAM)                                                 \
+    CALL(DrvMemcpy3DAsync, "hipDrvMemcpy3DAsync", "cuMemcpy3DAsync_v2", STATUS, POINTER, STREAM)                         \
+    CALL(Memcpy3DPeerAsync, "hipMemcpy3DPeerAsync", "", STATUS, POINTER, STREAM)                                         \
+    CALL(MemcpyBatchAsync, "hipMemcpyBatchAsync", "", STATUS, POINTER, POINTER, POINTER, SIZE, POINTER, POINTER, SIZE, POINTER, STREAM) \
+    CALL(Memcpy3DBatchAsync, "hipMemcpy3DBatchAsync", "", STATUS, SIZE, POINTER, POINTER, SIZE, STREAM)                  \
+    CALL(MemcpyToSymbolAsync, "hipMemcpyToSymbolAsync", "", STATUS, POINTER, POINTER, SIZE, SIZE, I32, STREAM)           \
+    CALL(MemcpyFromSymbolAsync, "hipMemcpyFromSymbolAsync", "", STATUS, POINTER, POINTER, SIZE, SIZE, I32, STREAM)       \
     CALL(MemsetAsync, "hipMemsetAsync", "", STATUS, POINTER, I32, SIZE, STREAM)                                          \
     CALL(MemsetD8Async, "hipMemsetD8Async", "cuMemsetD8Async", STATUS, POINTER, U8, SIZE, STREAM)                        \
+    CALL(MemsetD16Async, "hipMemsetD16Async", "cuMemsetD16Async", STATUS, POINTER, U32, SIZE, STREAM)                    \
     CALL(MemsetD32Async, "hipMemsetD32Async", "cuMemsetD32Async", STATUS, POINTER, I32, SIZE, STREAM)                    \
     CALL(Memset2DAsync, "hipMemset2DAsync", "", STATUS, POINTER, SIZE, I32, SIZE, SIZE, STREAM)                          \
+    CALL(MemsetD2D8Async, "hipMemsetD2D8Async", "cuMemsetD2D8Async_v2", STATUS, POINTER, SIZE, U8, SIZE, SIZE, STREAM)   \
+    CALL(MemsetD2D16Async, "hipMemsetD2D16Async", "cuMemsetD2D16Async_v2", STATUS, POINTER, SIZE, U32, SIZE, SIZE, STREAM) \
+    CALL(MemsetD2D32Async, "hipMemsetD2D32Async", "cuMemsetD2D32Async_v2", STATUS, POINTER, SIZE, U32, SIZE, SIZE, STREAM) \
     CALL(MemPrefetchAsync, "hipMemPrefetchAsync", "cuMemPrefetchAsync", STATUS, POINTER, SIZE, DEVICE, STREAM)           \
+    /* hipMemLocation, by value: two ints in one word */                                                                 \
+    CALL(MemPrefetchAsync_v2, "hipMemPrefetchAsync_v2", "", STATUS, POINTER, SIZE, SIZE, U32, STREAM)                    \
     CALL(StreamWriteValue32, "hipStreamWriteValue32", "cuStreamWriteValue32_v2", STATUS, STREAM, POINTER, U32, U32)      \
     CALL(StreamWaitValue32, "hipStreamWaitValue32", "", STATUS, STREAM, POINTER, U32, U32, U32)                          \
+    CALL(StreamWriteValue64, "hipStreamWriteValue64", "cuStreamWriteValue64_v2", STATUS, STREAM, POINTER, SIZE, U32)     \
+    CALL(StreamWaitValue64, "hipStreamWaitValue64", "", STATUS, STREAM, POINTER, SIZE, U32, SIZE)                        \
+    CALL(StreamBatchMemOp, "hipStreamBatchMemOp", "cuStreamBatchMemOp_v2", STATUS, STREAM, U32, POINTER, U32)            \
     CALL(StreamAttachMemAsync, "hipStreamAttachMemAsync", "cuStreamAttachMemAsync", STATUS, STREAM, POINTER, SIZE, U32)  \
+    /* modules: code, and the functions in it */                                                                        \
+    CALL(ModuleLoadData, "hipModuleLoadData", "cuModuleLoadData", STATUS, NEW_POINTER, POINTER)                          \
+    CALL(ModuleGetFunction, "hipModuleGetFunction", "cuModuleGetFunction", STATUS, NEW_POINTER, POINTER, POINTER)        \
     /* launches */                                                                                                       \
     CALL(LaunchKernel, "hipLaunchKernel", "", STATUS, FUNCTION, DIM3, DIM3, NONE, SIZE, STREAM)                          \
     CALL(ExtLaunchKernel, "hipExtLaunchKernel", "", STATUS, FUNCTION, DIM3, DIM3, NONE, SIZE, STREAM, EVENT, EVENT, I32) \
@@ -149,6 +180,14 @@ typedef struct {
     CALL(ModuleLaunchKernel, "hipModuleLaunchKernel", "cuLaunchKernel", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, U32, STREAM, NONE, NONE) \
     CALL(ExtModuleLaunchKernel, "hipExtModuleLaunchKernel", "", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, SIZE, STREAM, NONE, NONE, EVENT, EVENT, U32) \
     CALL(ModuleLaunchCooperativeKernel, "hipModuleLaunchCooperativeKernel", "cuLaunchCooperativeKernel", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, U32, STREAM, NONE) \
+    CALL(HccModuleLaunchKernel, "hipHccModuleLaunchKernel", "", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, SIZE, STREAM, NONE, NONE, EVENT, EVENT) \
+    CALL(LaunchKernelExC, "hipLaunchKernelExC", "", STATUS, POINTER, FUNCTION, NONE)                                     \
+    CALL(DrvLaunchKernelEx, "hipDrvLaunchKernelEx", "cuLaunchKernelEx", STATUS, POINTER, FUNCTION, NONE, NONE)           \
+    CALL(LaunchCooperativeKernelMultiDevice, "hipLaunchCooperativeKernelMultiDevice", "", STATUS, POINTER, I32, U32)     \
+    CALL(ExtLaunchMultiKernelMultiDevice, "hipExtLaunchMultiKernelMultiDevice", "", STATUS, POINTER, I32, U32)           \
+    CALL(ModuleLaunchCooperativeKernelMultiDevice, "hipModuleLaunchCooperativeKernelMultiDevice", "cuLaunchCooperativeKernelMultiDevice", STATUS, POINTER, U32, U32) \
+    CALL(ConfigureCall, "hipConfigureCall", "", STATUS, DIM3, DIM3, SIZE, STREAM)                                        \
+    CALL(GraphUpload, "hipGraphUpload", "cuGraphUpload", STATUS, GRAPH, STREAM)                                          \
     CALL(GraphLaunch, "hipGraphLaunch", "cuGraphLaunch", STATUS, GRAPH, STREAM)                                          \
     CALL(LaunchHostFunc, "hipLaunchHostFunc", "cuLaunchHostFunc", STATUS, STREAM, HOST_FUNCTION, NONE)
 /* clang-format on */

@@ -211,3 +211,23 @@ def preload_compiler(library: str) -> bool:
 def callbacks_seen() -> int:
     """How many stream callbacks have run in this process."""
     return int(lib.xd_callbacks_seen())
+
+
+def callback_stream() -> int:
+    """The stream that the last stream callback of this process was given, 0 if there was none."""
+    return int(lib.xd_callback_stream())
+
+
+def register_code(
+    runtime: int, bundle: int, kernel: str, variable: str, size: int
+) -> tuple[int, int] | None:
+    """Make a kernel and a variable of ``size`` bytes known to an open runtime.
+
+    ``bundle`` is the address of the code, which must stay.  Returns what stands for the two in a
+    program, None where the runtime offers no registration.
+    """
+    function, symbol = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+    status = lib.xd_register_code(
+        runtime, ffi.cast("void *", bundle), kernel.encode(), variable.encode(), size, function, symbol
+    )
+    return None if status != 0 else (int(function[0]), int(symbol[0]))

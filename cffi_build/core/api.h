@@ -123,3 +123,10 @@ int32_t xd_preload_compiler(const char *library);
 /* The size of the buffer behind kind BUFFER, in bytes, and the number of callbacks seen so far. */
 int32_t xd_buffer_size(void);
 uint64_t xd_callbacks_seen(void);
+/* The stream that the last callback was given. */
+uint64_t xd_callback_stream(void);
+/* Make code known to an open runtime as a program's start-up code does: a kernel and a variable of
+ * it, by their names in `bundle`, which must stay.  Fills in what stands for them in the program, and
+ * returns 0; -1 where the runtime is not open or offers no registration. */
+int32_t xd_register_code(int32_t index, const void *bundle, const char *kernel, const char *variable,
+                         uint64_t size, uint64_t *function, uint64_t *symbol);

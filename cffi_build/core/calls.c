@@ -20,6 +20,13 @@ enum { XDIAG_KINDS(KIND) KIND_COUNT };
 static const xd_kind kinds[] = {XDIAG_KINDS(KIND)};
 #undef KIND
 
+/* A word holds two of a dim3's three sizes; the third is 1. */
+static inline __attribute__((always_inline)) void complete(int kind, void *value)
+{
+    if (kind == KIND_DIM3)
+        ((xdiag_dim3 *)value)->z = 1;
+}
+
 /* A word becomes an argument of the kind's type: its low bytes do. */
 #define KIND(name, type, direction)                                                                \
     static inline type argument_##name(uintptr_t word)                                             \
@@ -27,6 +34,7 @@ static const xd_kind kinds[] = {XDIAG_KINDS(KIND)};
         type value;                                                                                \
         memset(&value, 0, sizeof value);                                                           \
         memcpy(&value, &word, sizeof value < sizeof word ? sizeof value : sizeof word);            \
+        complete(KIND_##name, &value);                                                             \
         return value;                                                                              \
     }                                                                                              \
     typedef type type_##name;
@@ -71,12 +79,13 @@ static int (*const typed_calls[])(void *, const uintptr_t *) = {XDIAG_CALLS(CALL
 enum { BUFFER_SIZE = 16384 };
 
 static _Atomic uint64_t callbacks;
+static _Atomic uintptr_t callback_stream;
 
 static void on_callback(void *stream, int status, void *user)
 {
-    (void)stream;
     (void)status;
     (void)user;
+    atomic_store_explicit(&callback_stream, (uintptr_t)stream, memory_order_relaxed);
     atomic_fetch_add_explicit(&callbacks, 1, memory_order_relaxed);
 }
 
@@ -155,3 +164,5 @@ const xd_error *xd_error_at(int32_t index)
 int32_t xd_buffer_size(void) { return BUFFER_SIZE; }
 
 uint64_t xd_callbacks_seen(void) { return atomic_load_explicit(&callbacks, memory_order_relaxed); }
+
+uint64_t xd_callback_stream(void) { return atomic_load_explicit(&callback_stream, memory_order_relaxed); }

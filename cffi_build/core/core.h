@@ -13,6 +13,9 @@
 /* A symbol of runtime `index` for `call`: its address, NULL where there is none. */
 void *xd_symbol(int32_t index, int32_t call);
 
+/* What runtime `index` exports by this name, NULL if nothing or if it is not open. */
+void *xd_export(int32_t index, const char *name);
+
 /* runtimes.c: open runtime number request->runtime as it was declared. */
 void xd_open(xd_request *request);
 

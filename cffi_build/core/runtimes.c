@@ -132,6 +132,13 @@ const char *xd_symbol_used(int32_t index, int32_t call)
     return look_up(handle, names_of(r, call), used, sizeof used) ? used : NULL;
 }
 
+void *xd_export(int32_t index, const char *name)
+{
+    runtime *r = runtime_at(index);
+    void *handle = r ? atomic_load(&r->handle) : NULL;
+    return handle ? dlsym(handle, name) : NULL;
+}
+
 /* DT_SONAME of a loaded object.  The loader has relocated d_ptr of DT_STRTAB on every
  * architecture where l_ld is writable; where it has not, the value is an offset. */
 static void read_soname(const struct link_map *map, char *out, size_t size)

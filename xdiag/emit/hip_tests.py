@@ -266,7 +266,7 @@ class _Writer:
             return _variable(value) if same else f"({wanted})(intptr_t){_variable(value)}"
         assert value is not None
         if argument.kind == "DIM3":
-            return f"dim3({value % 2**32}, {value % 2**64 >> 32}, 0)"
+            return f"dim3({value % 2**32}, {value % 2**64 >> 32}, 1)"
         if argument.kind == "I32" and linked:
             return f"Number{{{value}}}"
         if wanted.endswith(("*", "_t")) and wanted != "size_t":

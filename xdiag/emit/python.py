@@ -196,10 +196,10 @@ class _Writer:
             return "OUT" if argument.output else _kind(argument).blank
         if isinstance(value, int):
             if argument.kind == "DIM3":
-                return f"Dim3({value % 2**32}, {value % 2**64 >> 32}, 0)"
+                return f"Dim3({value % 2**32}, {value % 2**64 >> 32}, 1)"
             return hex(value) if value > 0xFFFF else str(value)
         if argument.kind == "DIM3":
-            return f"Dim3({value.name}.value % 2**32, {value.name}.value >> 32, 0)"
+            return f"Dim3({value.name}.value % 2**32, {value.name}.value >> 32, 1)"
         # Where a pointer is asked for, ctypes passes a reference; else an object of just this type.
         given, wanted = _value_type(value.kind), _value_type(argument.kind)
         return value.name if given == wanted or value.own else f"{value.name}.value"

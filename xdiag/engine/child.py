@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from xdiag import native, platforms
+from xdiag.engine import props
 from xdiag.engine.messages import (
     ActorDied,
     Begin,
@@ -283,7 +284,30 @@ class StoryTeller:
     # ---- steps that are no driver calls ----
 
     def _action(self, index: int, step: Step) -> None:
-        getattr(self, f"_do_{step.verb}")(index, step)
+        if step.verb in props.PROPS:
+            self._prop(index, step)
+        else:
+            getattr(self, f"_do_{step.verb}")(index, step)
+
+    def _prop(self, index: int, step: Step) -> None:
+        named = step.verb in ("text", "kernel", "variable")
+        values = () if named else tuple(self._value(a, step.actors[0]) for a in step.args)
+        try:
+            value = props.make(step.verb, [str(a) for a in step.args], values, self._runtimes)
+        except props.NoSuchProp as error:
+            self._report(CannotTell(reason=str(error)))
+            raise _CannotGoOn from error
+        if step.verb == "stream_of_callback" and value in self._platform.constants.values():
+            self._report(
+                CannotTell(
+                    reason=f"the callback was given {value}, not the stream that it stands for"
+                )
+            )
+            raise _CannotGoOn
+        self._values[step.result] = value
+        self._seen(
+            index, step, step.actors[0], state="done", values=((step.result, value),), pid=os.getpid()
+        )
 
     def _ask(self, index: int, step: Step, request: native.Request) -> native.Request:
         """Have the step's actor carry out a request; end the story if that failed."""

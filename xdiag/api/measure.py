@@ -1,0 +1,269 @@
+"""Asks every call with every kind of handle, each time in a process of its own.
+
+A call that does not succeed with a live stream is not asked further: what it says of a bad handle
+would say nothing of the handle.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from xdiag import __version__, platforms
+from xdiag.api.handles import CONTROL, HANDLES, Handle
+from xdiag.api.measured_data import EXIT, HANG, Entry, Measured, Subject
+from xdiag.api.questions import QUESTIONS, Question, Way
+from xdiag.engine.child import NOT_READY
+from xdiag.engine.run import Engine
+from xdiag.model import SCHEMA_VERSION, Cell, OutcomeKind, Step, parse_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from xdiag.engine.messages import Paths
+    from xdiag.model import Outcome, Result, Target
+
+#: Seconds after which a question hangs, and those given to it when it is asked again to be sure: a
+#: busy machine is slow, and that is no answer.
+PATIENCE, SURE = 2.0, 8.0
+#: How often each question is asked: what a call finds in freed memory differs from time to time.
+ROUNDS = 3
+_OPEN = ("main: A = open(first, local)", "main: A.Init(0)")
+
+
+def steps_of(handle: Handle, way: Way) -> tuple[Step, ...]:
+    """The story of one question: the handle is made, then what it is asked with, then it is asked."""
+
+    def read(lines: Iterable[str]) -> list[Step]:
+        return [parse_step(line.replace("{R}", handle.asked)) for line in lines]
+
+    prepared = read(way.prepare)
+    # A struct that holds the handle is made when there is one.
+    late = [step for step in prepared if "h" in step.args]
+    (ask,) = read([f"main: {handle.asked}.{way.ask}"])
+    steps = (
+        *read(_OPEN),
+        *read(handle.make),
+        *read(way.owner if handle.owned else ()),
+        *read(handle.then),
+        *(step for step in prepared if step not in late),
+        *read(handle.last),
+        *late,
+        msgspec.structs.replace(ask, phase="use"),
+    )
+    return steps
+
+
+def cell(question: Question, way: int, handle: Handle, number: int, patience: float) -> Cell:
+    """One question as a cell; ``number`` tells the rounds apart."""
+    return Cell(
+        id=f"{question.call}/{way}/{handle.id}/{number}",
+        pattern=handle.id,
+        fix="none",
+        consumer=question.call,
+        steps=steps_of(handle, question.ways[way]),
+        timeout=patience,
+    )
+
+
+def answer_of(outcome: Outcome) -> Entry:
+    """What one process says: the last step is the question, the others are its story."""
+    asked = outcome.trace[-1] if outcome.trace else None
+    if asked is not None and asked.state == "done":
+        return Entry(answers={str(asked.code): 1})
+    if asked is not None and asked.state == "unsupported":
+        return Entry(absent=True)
+    if asked is not None and asked.state == "unfinished":
+        if outcome.kind == OutcomeKind.HANG:
+            return Entry(answers={HANG: 1})
+        if outcome.kind == OutcomeKind.EXIT:
+            return Entry(answers={f"{EXIT} {outcome.status}": 1})
+        return Entry(answers={outcome.signal: 1})
+    return Entry(unasked=_why_not(outcome))
+
+
+def _why_not(outcome: Outcome) -> str:
+    """Why the story did not come to its question."""
+    if outcome.kind == OutcomeKind.SKIPPED:
+        return outcome.reason
+    at = outcome.died_at if outcome.died_at is not None else outcome.step
+    call = next((record.call for record in outcome.trace if record.step == at), "")
+    if outcome.kind == OutcomeKind.UNSUPPORTED:
+        return f"cannot be set up: {outcome.reason}"
+    if outcome.kind == OutcomeKind.ERROR and outcome.code is not None:
+        return f"cannot be set up: {call} gives {outcome.code} {outcome.name}"
+    how = outcome.signal or outcome.message or outcome.kind.value
+    return f"cannot be set up: {call}: {how}"
+
+
+def together(entries: Sequence[Entry]) -> Entry:
+    """Several rounds' entries as one: every answer that came, the most frequent first."""
+    if absent := next((entry for entry in entries if entry.absent), None):
+        return absent
+    counted: dict[str, int] = {}
+    for entry in entries:
+        for answer, times in entry.answers.items():
+            counted[answer] = counted.get(answer, 0) + times
+    if not counted:
+        return entries[0]
+    return Entry(answers=dict(sorted(counted.items(), key=lambda item: (-item[1], item[0]))))
+
+
+def succeeded(answer: str) -> bool:
+    """Whether an answer says success: no error, unfinished work, or a device's number."""
+    return answer.isdigit() and int(answer) in (0, NOT_READY)
+
+
+class _Asking:
+    """One measurement on its way."""
+
+    def __init__(
+        self, engine: Engine, rounds: int, patience: float, tell: Callable[[Result], None]
+    ) -> None:
+        self._engine = engine
+        self._rounds = rounds
+        self._patience = patience
+        self._tell = tell
+
+    def ask(
+        self, wanted: Iterable[tuple[Question, int, Handle]]
+    ) -> dict[tuple[str, int, str], Entry]:
+        """Every question wanted, in all its rounds."""
+        asked = {
+            (question.call, way, handle.id, number): (question, way, handle)
+            for question, way, handle in wanted
+            for number in range(self._rounds)
+        }
+        found = self._run(asked, self._patience)
+        # Whatever came too late is asked once more, with time enough.
+        late = {key: asked[key] for key, outcome in found.items() if outcome.kind == OutcomeKind.HANG}
+        found.update(self._run(late, max(SURE, self._patience)))
+        merged: dict[tuple[str, int, str], list[Entry]] = {}
+        for (call, way, handle_id, _), outcome in found.items():
+            merged.setdefault((call, way, handle_id), []).append(answer_of(outcome))
+        return {key: together(entries) for key, entries in merged.items()}
+
+    def _run(
+        self,
+        asked: dict[tuple[str, int, str, int], tuple[Question, int, Handle]],
+        patience: float,
+    ) -> dict[tuple[str, int, str, int], Outcome]:
+        cells = {
+            key: cell(question, way, handle, key[-1], patience)
+            for key, (question, way, handle) in asked.items()
+        }
+        keys = {made.id: key for key, made in cells.items()}
+        found = {}
+        for result in self._engine.run(cells.values()):
+            found[keys[result.cell.id]] = result.outcome
+            self._tell(result)
+        return {key: found[key] for key in cells}
+
+
+def measure(
+    target: Target,
+    paths: Paths,
+    *,
+    questions: Sequence[Question] = QUESTIONS,
+    handles: Sequence[Handle] = HANDLES,
+    rounds: int = ROUNDS,
+    patience: float = PATIENCE,
+    jobs: int = 1,
+    on_result: Callable[[Result], None] = lambda result: None,
+) -> Measured:
+    """Measure these calls with these kinds of handle on one runtime; the control is always asked.
+
+    ``patience`` is in seconds.  Raises CannotRun where no cell can be run at all.
+    """
+    started = datetime.datetime.now(datetime.timezone.utc)
+    control = next(handle for handle in HANDLES if handle.id == CONTROL)
+    others = [handle for handle in handles if not handle.control]
+    with Engine(target, paths, jobs=jobs) as engine:
+        asking = _Asking(engine, rounds, patience, on_result)
+        live = asking.ask(
+            (question, way, control)
+            for question in questions
+            for way in range(len(question.ways))
+        )
+        ways = {question.call: _way(question, live) for question in questions}
+        rest = asking.ask(
+            (question, way, handle)
+            for question in questions
+            if (way := ways[question.call]) is not None
+            for handle in others
+        )
+    calls = {}
+    for question in questions:
+        way = ways[question.call]
+        entry = live[question.call, way or 0, CONTROL]
+        row = {CONTROL: entry}
+        why = _not_judged(question, live, target.platform)
+        for handle in others:
+            if way is not None:
+                row[handle.id] = rest[question.call, way, handle.id]
+            else:
+                row[handle.id] = Entry(absent=True) if entry.absent else Entry(unasked=why)
+        calls[question.call] = row
+    return Measured(
+        schema_version=SCHEMA_VERSION,
+        xdiag=__version__,
+        started=started.isoformat(timespec="seconds"),
+        subject=_subject(target),
+        rounds=rounds,
+        patience=patience,
+        calls=calls,
+    )
+
+
+def _way(question: Question, live: dict[tuple[str, int, str], Entry]) -> int | None:
+    """The first way in which a live stream is accepted every time; None where there is none."""
+    for way in range(len(question.ways)):
+        answers = live[question.call, way, CONTROL].answers
+        if answers and all(map(succeeded, answers)):
+            return way
+    return None
+
+
+def _not_judged(
+    question: Question, live: dict[tuple[str, int, str], Entry], platform: str
+) -> str:
+    """Why the call is not asked with any other handle, as a user may read it."""
+    entry = live[question.call, 0, CONTROL]
+    if entry.unasked:
+        return entry.unasked
+    said = " or ".join(named(answer) for answer in entry.answers)
+    prefix = platforms.get(platform).prefix
+    return f"not askable here: with a live stream {prefix}{question.call} gives {said}"
+
+
+def named(answer: str) -> str:
+    """An answer with its error's name: ``709 hipErrorContextIsDestroyed``."""
+    from xdiag import native
+
+    if answer.lstrip("-").isdigit() and int(answer) in native.errors():
+        return f"{answer} {native.errors()[int(answer)][0]}"
+    return answer
+
+
+def _subject(target: Target) -> Subject:
+    package = re.search(r"/(libamdhip64-[^/]+_[^/]+)/", target.runtime)
+    return Subject(
+        platform=target.platform,
+        version=target.version,
+        soname=target.soname,
+        build_id=target.build_id,
+        agent=target.agent,
+        package=package[1] if package else "",
+        device=target.device_name,
+    )
+
+
+def count(questions: Sequence[Question], handles: Collection[Handle], rounds: int) -> int:
+    """How many processes a measurement takes at the most, without those asked again."""
+    ways = sum(len(question.ways) for question in questions)
+    return rounds * (ways + len(questions) * sum(not handle.control for handle in handles))
+
+

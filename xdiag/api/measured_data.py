@@ -1,0 +1,54 @@
+"""What was measured on one runtime: every call with every kind of handle."""
+
+from __future__ import annotations
+
+from xdiag.model import Record
+
+#: Answers that are no error code: the call did not return.
+HANG = "hang"
+EXIT = "exit"
+
+
+class Entry(Record, frozen=True):
+    """One call asked with one kind of handle, several times, each in a process of its own."""
+
+    #: What came back, and how often: an error code; the signal that ended the process; "hang";
+    #: "exit 1" where the runtime ended the process itself.
+    answers: dict[str, int] = {}
+    #: Why it was not asked, or what came cannot be judged.
+    unasked: str = ""
+    #: The runtime does not export the call.
+    absent: bool = False
+
+
+class Subject(Record, frozen=True):
+    """What was measured, and on what."""
+
+    platform: str
+    version: str
+    soname: str
+    build_id: str
+    agent: str
+    #: The package that the library file is of, empty where that is not known.
+    package: str = ""
+    device: str = ""
+
+
+class Measured(Record, frozen=True):
+    """One runtime's answers: a document of its own, and one of ``xdiag/api/measured``."""
+
+    schema_version: int
+    xdiag: str
+    #: ISO 8601.
+    started: str
+    subject: Subject
+    #: How often each question was asked, and after how many seconds without an answer it hung.
+    rounds: int
+    patience: float
+    #: Call without its prefix -> kind of handle -> what came.
+    calls: dict[str, dict[str, Entry]]
+
+    @property
+    def label(self) -> str:
+        """The version as tables name it: 5.2 for 5.2.21153."""
+        return ".".join(self.subject.version.split(".")[:2])
