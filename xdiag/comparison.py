@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from xdiag.model import SCHEMA_VERSION, OutcomeKind, Record, Report, Result
+from xdiag.model import SCHEMA_VERSION, Loader, OutcomeKind, Record, Report, Result
 from xdiag.patterns import PATTERNS
 from xdiag.saved import (
     Place,
@@ -234,6 +234,7 @@ _FACTS = (
     ("device", "target.device_name"),
     ("found in", "target.source"),
     ("library path", "target.library_path"),
+    ("loader", "target.loader"),
     ("environment", "target.environment"),
     ("compiler", "target.compiler"),
     ("notes", "target.notes"),
@@ -256,9 +257,13 @@ def _fact(report: Report, where: str) -> str:
     value: object = report
     for name in where.split("."):
         value = getattr(value, name)
+    if isinstance(value, Loader):
+        return value.path
     if isinstance(value, dict):
         return " ".join(f"{name}={text}" for name, text in sorted(value.items()))
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def _verdicts(before: Report, after: Report) -> tuple[VerdictChange, ...]:

@@ -26,6 +26,7 @@ from xdiag.model import (
     Record,
     Report,
     Result,
+    Support,
     Target,
 )
 from xdiag.patterns import PATTERNS
@@ -67,6 +68,8 @@ class Run(Record, frozen=True):
     planned: int
     seconds: float = 0.0
     started: str = ""
+    #: What it makes of each hypothesis, by its id, in the catalogue's order.
+    marks: dict[str, Support] = msgspec.field(default_factory=dict)
 
 
 class Place(NamedTuple):
@@ -202,6 +205,7 @@ def run_of(report: Report) -> Run:
         planned=max(report.planned, len(report.results)),
         seconds=report.seconds,
         started=report.started,
+        marks={verdict.hypothesis: verdict.mark for verdict in report.verdicts},
     )
 
 

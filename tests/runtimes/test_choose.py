@@ -119,9 +119,10 @@ def test_the_kernel_cache_goes_before_the_real_comgr(
     empty_machine: Path, fake_agent: Path, no_gpu: None, tmp_path: Path
 ) -> None:
     runtime = fake_runtime(tmp_path / "lib")
-    ours = compile_library(tmp_path / "parts" / "kernel-cache" / agent.COMGR, "int a;")
+    compiler = agent.compiler_of(str(runtime))
+    ours = compile_library(tmp_path / "parts" / "kernel-cache" / compiler, "int a;")
     assert "XDIAG_COMGR_REAL" not in pick(str(runtime)).environment  # no real one
-    real = compile_library(tmp_path / "lib" / agent.COMGR, "int a;")
+    real = compile_library(tmp_path / "lib" / compiler, "int a;")
     target = pick(str(runtime))
     assert target.library_path == tuple(map(str, (fake_agent.parent, ours.parent, real.parent)))
     assert target.environment["XDIAG_COMGR_REAL"] == str(real)
@@ -209,5 +210,5 @@ def test_the_real_runtime(fetched_cache: fetch.Added, no_gpu: None) -> None:
     assert target.devices == 2
     assert target.version == find.find().candidates[0].version
     assert "software" in target.device_name
-    if agent.kernel_cache() is not None:
+    if agent.kernel_cache(agent.compiler_of(target.runtime)) is not None:
         assert Path(target.environment["XDIAG_COMGR_REAL"]).is_file()

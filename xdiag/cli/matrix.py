@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from xdiag.cli import output
-from xdiag.cli.options import choose_target, pick, run_options, target_options
+from xdiag.cli.options import choose_target, pick, run_options, targets_options
 from xdiag.errors import FAULT_FOUND, INTERRUPTED, NOTHING_WRONG, CannotRun, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from xdiag.model import Cell, Report, Result
+    from xdiag.model import Cell, Report, Result, Target
 
 
 def _jobs() -> int:
@@ -62,7 +61,7 @@ def _format(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--journal", metavar="FILE", help="Keep results there as they come (JSON lines).")
 @click.option("--resume", metavar="FILE", help="Go on with the run that wrote this journal.")
 @run_options
-@target_options
+@targets_options
 @click.pass_obj
 def command(
     arguments: tuple[str, ...],
@@ -77,7 +76,7 @@ def command(
     resume: str | None,
     actor: str,
     timeout: float | None,
-    runtime: str | None,
+    runtimes: tuple[str, ...],
     agent: str,
     kernel_cache: bool,
 ) -> int:
@@ -86,14 +85,17 @@ def command(
     Every cell runs in a process of its own.  Results are kept in a journal as they come; after
     Ctrl-C what is finished is printed, and --resume goes on from the journal.
 
+    With several --runtime, each is run in turn and the matrix has a group of columns for each; its
+    JSON is what xdiag merge writes.  A journal of each is kept then, FILE with its version behind.
+
     Exits with 1 if a pattern that uses the library soundly fails without any fix.
     """
-    from xdiag import __version__, session
+    from xdiag import session
+    from xdiag.cli.progress import progress as progress_of
     from xdiag.consumers import CONSUMERS
     from xdiag.engine.plan import plan
     from xdiag.fixes import FIXES
-    from xdiag.journal import Header, Journal, default_path, read, still_valid
-    from xdiag.model import SCHEMA_VERSION
+    from xdiag.journal import default_path, read
     from xdiag.patterns import PATTERNS
 
     if journal and resume:
@@ -108,45 +110,103 @@ def command(
     named = resume or journal
     if path and named and os.path.realpath(named) == path:
         raise Usage("the output and the journal cannot be one file")
-    earlier = read(Path(resume)) if resume else None
+    if resume and len(runtimes) < 2:
+        read(Path(resume))  # says what is wrong with it before a runtime is started for nothing
 
-    target = choose_target(runtime, agent, kernel_cache)
-    cells = plan(*chosen, platform=target.platform, actor=actor, timeout=timeout)
-    known: list[Result] = []
-    if earlier is not None:
-        known = still_valid(earlier[1], cells, earlier[0], target)
-
+    targets = [choose_target(each, agent, kernel_cache) for each in runtimes or (None,)]
+    _check_named_once(targets)
     kept = Path(named or default_path())
-    header = Header(schema_version=SCHEMA_VERSION, xdiag=__version__, target=target)
-    with (
-        Journal(kept, header, resumed=resume is not None) as record,
-        _progress(progress, cells, len(known)) as show,
-    ):
+    runs = []
+    for target in targets:
+        cells = plan(*chosen, platform=target.platform, actor=actor, timeout=timeout)
+        journal_of = _journal_of(kept, target, several=len(targets) > 1)
+        known = _known(journal_of, cells, target) if resume else []
+        runs.append(_Run(target, cells, journal_of, known))
+
+    reports = []
+    with progress_of(
+        progress, [cell for run in runs for cell in run.cells], sum(len(run.known) for run in runs)
+    ) as show:
+        for run in runs:
+            reports.append(_run(run, _command_line(arguments), jobs, show, resumed=bool(resume)))
+            if len(reports[-1].results) < reports[-1].planned:
+                break
+
+    finished = sum(len(report.results) for report in reports)
+    planned = sum(len(run.cells) for run in runs)
+    go_on = _command_line(arguments, resuming=str(kept))
+    try:
+        _print(reports, form, path)
+    except (OSError, CannotRun) as error:
+        raise CannotRun(f"{error}; the results are kept, print them with: {go_on}") from error
+    if finished < planned:
+        click.echo(
+            f"xdiag: interrupted after {finished} of {planned} cells; go on with: {go_on}",
+            err=True,
+        )
+        return INTERRUPTED
+    if not (journal or resume):
+        for run in runs:
+            run.journal.unlink(missing_ok=True)
+    return FAULT_FOUND if any(map(session.faulty, reports)) else NOTHING_WRONG
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is to be run on one runtime."""
+
+    target: Target
+    cells: list[Cell]
+    journal: Path
+    known: list[Result]
+
+
+def _run(
+    run: _Run, command_line: str, jobs: int, show: Callable[[Result], None], *, resumed: bool
+) -> Report:
+    from xdiag import __version__, session
+    from xdiag.journal import Header, Journal
+    from xdiag.model import SCHEMA_VERSION
+
+    header = Header(schema_version=SCHEMA_VERSION, xdiag=__version__, target=run.target)
+    with Journal(run.journal, header, resumed=resumed and run.journal.exists()) as record:
 
         def keep(result: Result) -> None:
             record.add(result)
             show(result)
 
-        report = session.run(
-            cells, target, command=_command_line(arguments), jobs=jobs, known=known, on_result=keep
+        return session.run(
+            run.cells, run.target, command=command_line, jobs=jobs, known=run.known, on_result=keep
         )
 
-    interrupted = len(report.results) < report.planned
-    go_on = _command_line(arguments, resuming=str(kept))
-    try:
-        _print(report, form, path)
-    except (OSError, CannotRun) as error:
-        raise CannotRun(f"{error}; the results are kept, print them with: {go_on}") from error
-    if interrupted:
-        click.echo(
-            f"xdiag: interrupted after {len(report.results)} of {report.planned} cells;"
-            f" go on with: {go_on}",
-            err=True,
-        )
-        return INTERRUPTED
-    if not (journal or resume):
-        kept.unlink(missing_ok=True)
-    return FAULT_FOUND if session.faulty(report) else NOTHING_WRONG
+
+def _known(journal: Path, cells: list[Cell], target: Target) -> list[Result]:
+    """What an earlier run has kept of these cells; none where it did not come to this runtime."""
+    from xdiag.journal import read, still_valid
+
+    if not journal.exists():
+        return []
+    header, results = read(journal)
+    return still_valid(results, cells, header, target)
+
+
+def _journal_of(kept: Path, target: Target, *, several: bool) -> Path:
+    return kept.with_name(f"{kept.name}.{target.version}") if several else kept
+
+
+def _check_named_once(targets: Sequence[Target]) -> None:
+    """Raises Usage where two are one runtime, or could not be told apart."""
+    seen: dict[str, str] = {}
+    for target in targets:
+        if target.version in seen:
+            other = seen[target.version]
+            raise Usage(
+                f"{target.runtime} is given twice"
+                if other == target.runtime
+                else f"{other} and {target.runtime} are both HIP {target.version}: run each by"
+                " itself and put them together with xdiag merge"
+            )
+        seen[target.version] = target.runtime
 
 
 def _format_of(path: str | None) -> str:
@@ -173,62 +233,28 @@ def _command_line(arguments: Sequence[str], resuming: str = "") -> str:
     return shlex.join(["xdiag", *arguments])
 
 
-def _print(report: Report, form: str, path: str | None) -> None:
+def _print(reports: Sequence[Report], form: str, path: str | None) -> None:
     from xdiag.render import render, table
 
-    if form == "table":
-        output.show(lambda console: table.show(report, console), path)
+    if len(reports) > 1:
+        _print_beside(reports, form, path)
+    elif form == "table":
+        output.show(lambda console: table.show(reports[0], console), path)
     else:
-        output.write(render(report, form), path)
+        output.write(render(reports[0], form), path)
 
 
-@contextmanager
-def _progress(
-    wanted: bool | None, cells: list[Cell], known: int
-) -> Iterator[Callable[[Result], None]]:
-    """A function to call with each result; shows progress on standard error if it is wanted."""
-    if not (sys.stderr.isatty() if wanted is None else wanted):
-        yield lambda result: None
+def _print_beside(reports: Sequence[Report], form: str, path: str | None) -> None:
+    """Print one matrix with a group of columns for each report."""
+    from xdiag import merging
+    from xdiag.render import junit_suites
+    from xdiag.render import merging as rendering
+
+    if form == "junit":
+        output.write(junit_suites.render_all(reports), path)
         return
-    total = sum(not cell.not_applicable for cell in cells)
-    if sys.stderr.isatty():
-        yield from _bar(total, known)
+    merged = merging.merge(map(merging.single, reports))
+    if form == "table":
+        output.show(lambda console: rendering.show(merged, console, beside=True), path)
     else:
-        yield _lines(total, known)
-
-
-def _lines(total: int, known: int) -> Callable[[Result], None]:
-    """Progress into a log: a line for every tenth of the cells."""
-    done = known
-
-    def tell(result: Result) -> None:
-        nonlocal done
-        if result.cell.not_applicable:
-            return
-        done += 1
-        if done == total or done * 10 // total > (done - 1) * 10 // total:
-            click.echo(f"xdiag: {done} of {total} cells", err=True)
-
-    return tell
-
-
-def _bar(total: int, known: int) -> Iterator[Callable[[Result], None]]:
-    """Progress on a terminal: a bar that goes away, and the cell that was finished last."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[cell]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("cells", total=total, completed=known, cell="")
-
-        def advance(result: Result) -> None:
-            if not result.cell.not_applicable:
-                progress.update(task, advance=1, cell=result.cell.id)
-
-        yield advance
+        output.write(rendering.render(merged, form, beside=True), path)

@@ -21,13 +21,21 @@ _FORMATS = ("table", "markdown", "json", "csv", "html")
     help="json can be merged again.  [default: by FILE's ending, else table]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; the same as --format json.")
+@click.option(
+    "--side-by-side",
+    "beside",
+    is_flag=True,
+    help="A group of columns for each run, as of versions.",
+)
 @click.option("--output", "-o", "path", metavar="FILE", help="Write there, not to the terminal.")
-def command(files: tuple[str, ...], form: str | None, as_json: bool, path: str | None) -> int:
+def command(
+    files: tuple[str, ...], form: str | None, as_json: bool, beside: bool, path: str | None
+) -> int:
     """Make one matrix of many that xdiag matrix --format json wrote.
 
     Of many machines or runtime versions: a cell in which all agree is shown once, one in which they
-    differ with who has seen what.  A merged matrix can be merged again, and a run that is given
-    twice counts once; - reads one from standard input.
+    differ with who has seen what; --side-by-side shows what each has seen.  A merged matrix can be
+    merged again, and a run that is given twice counts once; - reads one from standard input.
 
     Exits with 1 if a pattern that uses the library soundly fails without any fix in any of the
     runs.
@@ -51,7 +59,7 @@ def command(files: tuple[str, ...], form: str | None, as_json: bool, path: str |
         click.echo(f"xdiag: {count(len(twice), 'run')} given twice, counted once", err=True)
     merged = merging.merge(parts)
     if form == "table":
-        output.show(lambda console: rendering.show(merged, console), path)
+        output.show(lambda console: rendering.show(merged, console, beside=beside), path)
     else:
-        output.write(rendering.render(merged, form), path)
+        output.write(rendering.render(merged, form, beside=beside), path)
     return FAULT_FOUND if merging.faulty(merged) else NOTHING_WRONG

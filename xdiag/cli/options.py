@@ -36,27 +36,48 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: float | 
     return value
 
 
+#: What executes below the runtime, whichever it is.
+_below_options = [
+    click.option(
+        "--agent",
+        type=click.Choice(["auto", "hardware", "software"]),
+        default="auto",
+        show_default=True,
+        help="What executes below the runtime: a GPU, or the software agent.",
+    ),
+    click.option(
+        "--kernel-cache/--no-kernel-cache",
+        default=True,
+        help="Compile the runtime's own copy kernels once instead of in every cell"
+        " (software agent only).  [default: on]",
+    ),
+]
+
 #: Which runtime to test and what executes below it.
 target_options = _all(
     [
         click.option(
             "--runtime",
-            metavar="PATH",
-            help="The library file to test (libamdhip64.so...); default: see xdiag runtimes.",
+            metavar="PATH|VERSION",
+            help="The library file to test (libamdhip64.so...), or the version of one that is here"
+            " (7.2); default: see xdiag runtimes.",
         ),
+        *_below_options,
+    ]
+)
+
+#: The same for several runtimes.
+targets_options = _all(
+    [
         click.option(
-            "--agent",
-            type=click.Choice(["auto", "hardware", "software"]),
-            default="auto",
-            show_default=True,
-            help="What executes below the runtime: a GPU, or the software agent.",
+            "--runtime",
+            "runtimes",
+            multiple=True,
+            metavar="PATH|VERSION",
+            help="The library file to test (libamdhip64.so...), or the version of one that is here"
+            " (7.2); several times for one matrix over several.  [default: see xdiag runtimes]",
         ),
-        click.option(
-            "--kernel-cache/--no-kernel-cache",
-            default=True,
-            help="Compile the runtime's own copy kernels once instead of in every cell"
-            " (software agent only).  [default: on]",
-        ),
+        *_below_options,
     ]
 )
 

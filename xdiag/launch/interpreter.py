@@ -1,4 +1,4 @@
-"""This Python, started under this machine's dynamic loader or under another one.
+"""How this Python is started: under the machine's dynamic loader, or under another one.
 
 A runtime that needs a newer C library than the machine has is loaded under the loader of its own
 suite.  The C library keeps to what older programs were built for, so the same interpreter runs

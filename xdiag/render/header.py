@@ -28,6 +28,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("agent", f"software. {STANDS_IN}" if target.agent == "software" else target.agent),
         ("devices", _devices(target)),
         ("library path", ":".join(target.library_path)),
+        ("loader", _loader(target)),
         ("environment", " ".join(f"{name}={value}" for name, value in target.environment.items())),
         ("system", host.system),
         ("kernel", host.kernel),
@@ -72,6 +73,12 @@ def interruption(report: Report) -> str:
     if len(report.results) >= report.planned:
         return ""
     return f"interrupted: {len(report.results)} of {report.planned} cells"
+
+
+def _loader(target: Target) -> str:
+    if target.loader is None:
+        return ""
+    return f"{target.loader.path} (glibc {target.loader.libc})"
 
 
 def _devices(target: Target) -> str:

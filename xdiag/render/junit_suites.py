@@ -19,6 +19,8 @@ from xdiag.render.matrix import Matrix, matrices
 from xdiag.render.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xdiag.model import Report, Result, Target
 
 
@@ -27,20 +29,29 @@ _SOUND = {pattern.id: pattern.sound for pattern in PATTERNS}
 
 def render(report: Report) -> str:
     """The report as a ``testsuites`` document."""
-    suites = [_suite(matrix, report) for matrix in matrices(report)]
+    return render_all([report])
+
+
+def render_all(reports: Sequence[Report]) -> str:
+    """Several reports in one document; the names of their suites then say the version first."""
+    suites = [
+        _suite(matrix, report, f"{report.target.version} " if len(reports) > 1 else "")
+        for report in reports
+        for matrix in matrices(report)
+    ]
     root = ET.Element("testsuites", name="xdiag")
     for name in ("tests", "failures", "errors", "skipped"):
         root.set(name, str(sum(int(suite.get(name, "0")) for suite in suites)))
-    root.set("time", f"{sum(result.outcome.seconds for result in report.results):.3f}")
+    root.set("time", f"{sum(float(suite.get('time', '0')) for suite in suites):.3f}")
     root.extend(suites)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _suite(matrix: Matrix, report: Report) -> ET.Element:
+def _suite(matrix: Matrix, report: Report, prefix: str) -> ET.Element:
     results = matrix.ordered()
     cases = [_case(result, report.target) for result in results]
-    suite = ET.Element("testsuite", name=printable(matrix.consumer), tests=str(len(cases)))
+    suite = ET.Element("testsuite", name=printable(prefix + matrix.consumer), tests=str(len(cases)))
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
     suite.set("time", f"{sum(result.outcome.seconds for result in results):.3f}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.padding import Padding
 from rich.text import Text
 
-from xdiag.render import html_page, json_document, seen, table
+from xdiag.render import html_page, json_document, seen, side_by_side, table
 from xdiag.render.header import STANDS_IN
 from xdiag.render.labels import Label, label, legend
 from xdiag.render.markdown import table as markdown_table
@@ -39,17 +39,20 @@ _MOST_CHARACTERS = 500
 FORMATS = {"table": ".txt", "markdown": ".md", "json": ".json", "csv": ".csv", "html": ".html"}
 
 
-def render(merged: Merged, form: str, width: int | None = None) -> str:
-    """The merged matrix as text in ``form``, a key of ``FORMATS``."""
+def render(merged: Merged, form: str, width: int | None = None, *, beside: bool = False) -> str:
+    """The merged matrix as text in ``form``, a key of ``FORMATS``.
+
+    ``beside`` has a group of columns for each run in the place of one that says where they differ.
+    """
     if form == "json":
         return json_document.record(merged)
     if form == "markdown":
-        return markdown(merged)
+        return markdown(merged, beside=beside)
     if form == "csv":
         return rows_as_csv(merged)
     if form == "html":
-        return html(merged)
-    return printed(lambda console: show(merged, console), width)
+        return html(merged, beside=beside)
+    return printed(lambda console: show(merged, console, beside=beside), width)
 
 
 # ---- what is said ----
@@ -149,6 +152,24 @@ def _told(each: Seen, named: dict[str, str]) -> Told:
     )
 
 
+def hypotheses(merged: Merged) -> list[tuple[str, str]]:
+    """Each hypothesis, and how the runs mark it: all alike, or who how."""
+    shown = side_by_side.short_names(merged)
+    found: dict[str, dict[str, list[str]]] = {}
+    for run in merged.runs:
+        for hypothesis, mark in run.marks.items():
+            found.setdefault(hypothesis, {}).setdefault(mark.value, []).append(shown[run.id])
+    return [
+        (
+            hypothesis,
+            next(iter(marks))
+            if len(marks) == 1
+            else "; ".join(f"{mark}: {', '.join(who)}" for mark, who in marks.items()),
+        )
+        for hypothesis, marks in found.items()
+    ]
+
+
 def _cell(row: Row) -> str:
     return f"{row.pattern}/{row.fix}/{row.consumer}"
 
@@ -189,13 +210,16 @@ def _matrices(merged: Merged) -> list[Matrix]:
     ]
 
 
-def _legend(merged: Merged, made: Sequence[Matrix]) -> list[tuple[Label, str]]:
+def _legend(
+    merged: Merged, made: Sequence[Matrix], *, beside: bool = False
+) -> list[tuple[Label, str]]:
     if not merged.runs:
         return []
-    agreed = [row.seen[0].result for row in merged.agreeing]
+    rows = merged.rows if beside else merged.agreeing
+    shown = [each.result for row in rows for each in (row.seen if beside else row.seen[:1])]
     # The newest runtime's, whose remarks hold for a label that older ones share.
-    entries = legend(agreed, merged.runs[-1].target, complete=all(m.complete() for m in made))
-    if merged.differing:
+    entries = legend(shown, merged.runs[-1].target, complete=all(m.complete() for m in made))
+    if merged.differing and not beside:
         entries.append(
             (DIFFERS, "the runs have not seen the same: who has seen what is told below")
         )
@@ -205,7 +229,7 @@ def _legend(merged: Merged, made: Sequence[Matrix]) -> list[tuple[Label, str]]:
 # ---- on a terminal ----
 
 
-def show(merged: Merged, console: Console) -> None:
+def show(merged: Merged, console: Console, *, beside: bool = False) -> None:
     """Print the runs, the matrices, and where they differ who has seen what."""
     console.print(Text(summary(merged), style="bold"))
     for caution in cautions(merged):
@@ -217,8 +241,18 @@ def show(merged: Merged, console: Console) -> None:
         line = ", ".join(f"{head} {fact}" for head, fact in facts if fact)
         _below(line, console, style="dim")
     made = _matrices(merged)
-    table.show_matrices(made, _legend(merged, made), console)
-    if told := differences(merged):
+    entries = _legend(merged, made, beside=beside)
+    if beside:
+        side_by_side.show(side_by_side.side_by_side(merged), console)
+        table.show_legend(entries, (), console)
+    else:
+        table.show_matrices(made, entries, console)
+    if weighed := hypotheses(merged):
+        console.print(Text("\nwhat the runs make of each explanation", style="bold"))
+        console.print()
+        show_pairs(console, weighed, style="")
+    told = [] if beside else differences(merged)
+    if told:
         console.print(Text(f"\n{count(len(told), 'cell')} differ", style="bold"))
     for difference in told:
         console.print()
@@ -253,25 +287,24 @@ def _below(text: str, console: Console, *, indent: int = 2, style: str = "") -> 
 # ---- as Markdown ----
 
 
-def markdown(merged: Merged) -> str:
+def markdown(merged: Merged, *, beside: bool = False) -> str:
     """The merged matrix in GitHub's dialect."""
     named = names(merged.runs)
     made = _matrices(merged)
-    parts = ["# xdiag merge", escaped(summary(merged))]
+    parts = ["# xdiag: runs side by side" if beside else "# xdiag merge", escaped(summary(merged))]
     parts += [f"> **Caution:** {escaped(caution)}" for caution in cautions(merged)]
     rows = [(named[run.id], *run_facts(run)) for run in merged.runs]
     parts.append(markdown_table(("run", *RUN_HEADS), rows))
-    for matrix in made:
-        cells = [
-            (pattern, *(matrix.label(pattern, fix).text for fix in matrix.fixes))
-            for pattern in matrix.patterns
-        ]
-        title = escaped(f"{matrix.consumer}: {consumer_title(matrix.consumer)}")
-        parts.append(f"## Consumer {title}\n\n{markdown_table(('pattern', *matrix.fixes), cells)}")
-    if entries := _legend(merged, made):
+    for consumer, columns, cells in _columns(merged, made, beside=beside):
+        title = escaped(f"{consumer}: {consumer_title(consumer)}")
+        parts.append(f"## Consumer {title}\n\n{markdown_table(('pattern', *columns), cells)}")
+    if entries := _legend(merged, made, beside=beside):
         meanings = [(mark.text, meaning) for mark, meaning in entries]
         parts += ["## Legend", markdown_table(("label", "meaning"), meanings)]
-    if told := differences(merged):
+    if weighed := hypotheses(merged):
+        parts.append("## What the runs make of each explanation")
+        parts.append(markdown_table(("hypothesis", "mark"), weighed))
+    if told := [] if beside else differences(merged):
         lines = [
             (difference.cell, each.mark.text, each.call, "; ".join(each.runs))
             for difference in told
@@ -283,6 +316,29 @@ def markdown(merged: Merged) -> str:
         items = [f"- {count(len(cells), 'cell')} {escaped(_not_in(who))}" for who, cells in lacking]
         parts += ["## Not in every run", "\n".join(items)]
     return "\n\n".join(parts) + "\n"
+
+
+def _columns(
+    merged: Merged, made: Sequence[Matrix], *, beside: bool
+) -> list[tuple[str, list[str], list[tuple[str, ...]]]]:
+    """Per consumer the heads of the columns, and a row per pattern."""
+    tables = (
+        [(one.consumer, [(group.name, group.matrix) for group in one.groups])
+         for one in side_by_side.side_by_side(merged)]
+        if beside
+        else [(matrix.consumer, [("", matrix)]) for matrix in made]
+    )  # fmt: skip
+    return [
+        (
+            consumer,
+            [f"{name} {fix}".strip() for name, matrix in groups for fix in matrix.fixes],
+            [
+                (pattern, *(m.label(pattern, fix).text for _, m in groups for fix in m.fixes))
+                for pattern in groups[0][1].patterns
+            ],
+        )
+        for consumer, groups in tables
+    ]
 
 
 # ---- as CSV ----
@@ -359,7 +415,7 @@ def _csv_row(row: Row, each: Seen, run: Run, name: str) -> tuple[str, ...]:
 # ---- as a page ----
 
 
-def html(merged: Merged) -> str:
+def html(merged: Merged, *, beside: bool = False) -> str:
     """One page without other files or scripts; a place that differs leads to who has seen what."""
     named = names(merged.runs)
     made = _matrices(merged)
@@ -371,9 +427,15 @@ def html(merged: Merged) -> str:
         anchors=anchors,
         cautions=cautions(merged),
         differences=told,
+        hypotheses=hypotheses(merged),
+        heading="xdiag: runs side by side" if beside else "xdiag merge",
         heads=RUN_HEADS,
-        legend=_legend(merged, made),
+        legend=_legend(merged, made, beside=beside),
         matrices=made,
+        groups={
+            one.consumer: one.groups
+            for one in (side_by_side.side_by_side(merged) if beside else ())
+        },
         partial=[(cells, _not_in(who)) for who, cells in partial(merged)],
         runs=[(named[run.id], run_facts(run)) for run in merged.runs],
         summary=summary(merged),

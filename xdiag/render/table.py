@@ -69,7 +69,7 @@ def show_matrices(
         for band in layout.bands:
             console.print()
             console.print(_table(matrix, band, layout.heads))
-    _show_legend(entries, reasons, console)
+    show_legend(entries, reasons, console)
     if any(layout.heads is numbers for layout in layouts):
         console.print()
         pairs = [(f"{place} {fix}", fix_title(fix)) for fix, place in numbers.items()]
@@ -135,11 +135,12 @@ def _table(matrix: Matrix, fixes: Sequence[str], heads: dict[str, str]) -> Table
     return table
 
 
-def _show_legend(
+def show_legend(
     entries: Sequence[tuple[Label, str]],
     reasons: Sequence[tuple[str, Sequence[Result]]],
     console: Console,
 ) -> None:
+    """Print what labels mean, and the reasons for which cells were not run."""
     if not entries:
         return
     console.print()

@@ -38,6 +38,10 @@ _HARDWARE_ORDER = ("option", "torch", "rocm", "system", "cache")
 _SEPARATORS = ":;"
 #: A version in the place of a path: HIP's, "7.2" or "7.2.4", or a Debian package's, "7.2.4-1~exp2".
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*(-[0-9A-Za-z.+~]+)?")
+#: Debian's 5.2.3 is marked so (PT_GNU_STACK); glibc 2.41, NEWS: dlopen no longer makes stacks
+#: executable, save with this tunable (measured on 2.41, 2.43 and 2.44).
+_WANTS_EXECUTABLE_STACK = "cannot enable executable stack"
+_ALLOW_EXECUTABLE_STACK = "glibc.rtld.execstack=2"
 #: The agent's knob for how many devices it shows.
 _DEVICES = "XDIAG_AGENT_DEVICES"
 
@@ -119,11 +123,11 @@ class _Choice:
         problem = ""
         loader = own_libc.loader_for(candidate)
         for path in _hardware_paths(candidate):
-            answer = probe.ask(candidate.real_path, library_path=path, loader=loader)
+            answer, environment = self._asked(candidate, path, {}, loader)
             if any(_is_ours(file) for file in answer.hsa):
                 problem = "LD_LIBRARY_PATH or LD_PRELOAD puts the software agent below it"
             elif not answer.problem:
-                return self._target(candidate, "hardware", answer, path, {}, loader)
+                return self._target(candidate, "hardware", answer, path, environment, loader)
             else:
                 problem = answer.problem if answer.loaded else problem or answer.problem
             if answer.loaded:
@@ -149,9 +153,7 @@ class _Choice:
             if bad := next((each for each in loaded_from if set(each) & set(_SEPARATORS)), ""):
                 problem = f"{bad} cannot be in LD_LIBRARY_PATH: it has a colon or semicolon in it"
                 continue
-            answer = probe.ask(
-                candidate.real_path, library_path=path, environment=environment, loader=loader
-            )
+            answer, environment = self._asked(candidate, path, environment, loader)
             others = [file for file in answer.hsa if not _is_ours(file)]
             # A preloaded agent answers before any other that is loaded as well.
             first = "LD_PRELOAD" in environment and len(others) < len(answer.hsa)
@@ -179,6 +181,32 @@ class _Choice:
             problem += " (`xdiag runtimes add --again` fetches what the system lacks by now)"
         self.failures.append(f"{candidate.real_path}: {problem}{_hidden()}")
         return None
+
+    def _asked(
+        self,
+        candidate: Candidate,
+        path: tuple[str, ...],
+        environment: dict[str, str],
+        loader: Loader | None,
+    ) -> tuple[probe.Answer, dict[str, str]]:
+        """The runtime's answer, and the variables with which it was given."""
+
+        def ask() -> probe.Answer:
+            return probe.ask(
+                candidate.real_path, library_path=path, environment=environment, loader=loader
+            )
+
+        answer = ask()
+        if _WANTS_EXECUTABLE_STACK in answer.problem:
+            tunables = (os.environ.get("GLIBC_TUNABLES"), _ALLOW_EXECUTABLE_STACK)
+            environment = {**environment, "GLIBC_TUNABLES": ":".join(filter(None, tunables))}
+            answer = ask()
+            if not answer.problem:
+                self.notes.append(
+                    "It asks for an executable stack, which glibc refuses from 2.41 on unless"
+                    f" {_ALLOW_EXECUTABLE_STACK} is among GLIBC_TUNABLES, as it is here."
+                )
+        return answer, environment
 
     def _software_setups(
         self, candidate: Candidate, library: Path

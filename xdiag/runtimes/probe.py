@@ -70,7 +70,8 @@ def ask(
 ) -> Answer:
     """Load ``runtime`` in a child process, initialise it, and count its devices.
 
-    The child is started under ``loader`` where there is one.  Raises CannotRun only if the child cannot be started; all else is in the answer.
+    The child is started under ``loader`` where there is one.  Raises CannotRun only if the child
+    cannot be started; all else is in the answer.
     """
     variables = surroundings(library_path, environment or {})
     command = [*interpreter(loader, variables), "-I", "-S", str(_PROGRAM), runtime]
