@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +25,7 @@ def command(context: click.Context, as_json: bool) -> int:
     "xdiag runtimes add" fetches AMD's runtime as Debian packages it, without root.
     """
     from xdiag.errors import COULD_NOT_RUN, NOTHING_WRONG, CannotRun
+    from xdiag.runtimes import entries
     from xdiag.runtimes.choose import choose
     from xdiag.runtimes.find import find
 
@@ -39,25 +41,70 @@ def command(context: click.Context, as_json: bool) -> int:
     else:
         if found.candidates or chosen is not None:
             output.show(lambda console: _show(console, found, chosen), None)
+        if entries.every() or entries.refused():
+            output.show(_show_cache, None)
         if why_none:
             click.echo(f"xdiag: {why_none}", err=True)
     return COULD_NOT_RUN if chosen is None else NOTHING_WRONG
 
 
-@command.command("add", short_help="Fetch a HIP runtime into the per-user cache.")
-@click.argument("package", required=False, metavar="[PACKAGE]")
+@command.command("add", short_help="Fetch HIP runtimes into the per-user cache.")
+@click.argument("wanted", nargs=-1, metavar="[VERSION|PACKAGE]...")
 @click.option("--again", is_flag=True, help="Fetch it even if it is there.")
-def add(package: str | None, again: bool) -> int:
-    """Fetch a HIP runtime from the machine's package archive into the per-user cache.
+def add(wanted: tuple[str, ...], again: bool) -> int:
+    """Fetch HIP runtimes from the machine's package archive into the per-user cache.
 
-    PACKAGE is Debian's name for it, such as libamdhip64-5; the newest known by default.  Needs
-    apt-get and dpkg-deb, and no root.
+    VERSION is that of HIP, such as 5.7 or 7.2, or Debian's of the package; PACKAGE is Debian's name
+    for it, such as libamdhip64-5.  By default it is the newest that the machine's own sources have.
+    Where these do not have what is named, all suites of Debian's archive are looked at, and the
+    runtime comes with all it needs, the C library included.
+
+    One that is there is held against the hashes of what was fetched, and fetched again if it
+    differs.  Needs apt-get and dpkg-deb, and no root.
     """
     from xdiag.errors import NOTHING_WRONG
     from xdiag.runtimes import fetch
 
-    fetch.add(lambda line: click.echo(line, err=True), package, again=again)
+    fetch.add_all(lambda line: click.echo(line, err=True), wanted, again=again)
     return NOTHING_WRONG
+
+
+@command.command("check", short_help="Hold fetched runtimes against their hashes.")
+@click.argument("wanted", nargs=-1, metavar="[VERSION|PACKAGE]...")
+def check(wanted: tuple[str, ...]) -> int:
+    """Read all files of the fetched runtimes, or of those named, and compare their hashes.
+
+    Exit code 1 says that one differs; it is not used before "xdiag runtimes add" has mended it.
+    """
+    from xdiag.errors import FAULT_FOUND, NOTHING_WRONG
+    from xdiag.runtimes import upkeep
+
+    status = NOTHING_WRONG
+    for each in upkeep.check(wanted):
+        if each.problem:
+            status = FAULT_FOUND
+            told = f"{each.problem}; {_mended(each.version)}"
+        elif each.files:
+            told = f"as fetched ({each.files} files, {each.size / 1e6:.0f} MB)"
+        else:
+            told = f"not checked: no hashes of its files were kept; {_mended(each.version)} --again"
+        click.echo(f"{each.package} {each.version} in {each.path}: {told}")
+    return status
+
+
+@command.command("remove", short_help="Delete fetched runtimes from the per-user cache.")
+@click.argument("wanted", nargs=-1, required=True, metavar="VERSION|PACKAGE...")
+def remove(wanted: tuple[str, ...]) -> int:
+    """Delete fetched runtimes from the per-user cache; the system's are left alone."""
+    from xdiag.errors import NOTHING_WRONG
+    from xdiag.runtimes import upkeep
+
+    upkeep.remove(wanted, lambda line: click.echo(line, err=True))
+    return NOTHING_WRONG
+
+
+def _mended(version: str) -> str:
+    return f"mended by: xdiag runtimes add {version}"
 
 
 def _show(console: Console, found: Found, chosen: Target | None) -> None:
@@ -91,10 +138,33 @@ def _show(console: Console, found: Found, chosen: Target | None) -> None:
             console.print(Text(f"  {note}"))
 
 
+def _show_cache(console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from xdiag.runtimes import cache, entries
+
+    console.print(Text(f"\nFetched, in {cache.root() / 'runtimes'}:"))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("HIP", "package", "from", "on disk", "own C library"):
+        table.add_column(head, justify="right" if head == "on disk" else "left")
+    for each in entries.every():
+        size = f"{each.size / 1e6:.0f} MB" if each.size else "?"
+        suite = each.manifest.suite or "this system's sources"
+        table.add_row(each.hip, f"{each.package} {each.version}", suite, size, each.libc or "none")
+    if table.rows:
+        console.print(table)
+    for refused in entries.refused():
+        version = entries.named(os.path.basename(refused.path))[1]
+        told = f"Not used: {refused.path}: {refused.reason}; {_mended(version)}"
+        console.print(Text(told), soft_wrap=True)
+
+
 def _json(found: Found, chosen: Target | None, why_none: str) -> str:
     import msgspec
 
     from xdiag.model import SCHEMA_VERSION
+    from xdiag.runtimes import entries
 
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -102,5 +172,14 @@ def _json(found: Found, chosen: Target | None, why_none: str) -> str:
         "looked": found.looked,
         "chosen": chosen,
         "why_none": why_none,
-    }
+        "fetched": [
+            {
+                "path": each.path, "hip": each.hip, "package": each.package,
+                "version": each.version, "suite": each.manifest.suite, "size": each.size,
+                "libc": each.libc, "needs_libc": each.needs_libc, "loader": each.loader,
+            }
+            for each in entries.every()
+        ],
+        "refused": entries.refused(),
+    }  # fmt: skip
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

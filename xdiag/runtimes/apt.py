@@ -1,7 +1,7 @@
 """Debian's package tools, without root: nothing of the system's is written to or locked.
 
-The sources, keys, proxies and preferences are the machine's own; only what apt writes (its lists,
-caches, archives) is in a private directory.
+The keys, proxies and, unless others are given, the sources and preferences are the machine's own;
+only what apt writes (its lists, caches, archives) is in a private directory.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from xdiag.errors import CannotRun
 from xdiag.model import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 #: Seconds of silence after which a server is given up (apt's own default is two minutes).
@@ -41,6 +42,8 @@ _NO_SPACE = "no space left on the disk: make room, or set XDG_CACHE_HOME to anot
 _FULL = 64 * 1024
 #: Seconds between looks at a running command.
 _WATCH_EVERY = 2
+#: Of a package list, what `apt-get indextargets` is asked for (apt's own names, in its manual).
+_TARGET = ("REPO_URI", "RELEASE", "COMPONENT", "SUITE", "CODENAME", "ORIGIN", "SOURCESENTRY")
 
 # Hooks of the machine's own (to empty the system's archives, to tell a desktop) are not ours to
 # run.  The indexes left out are those that no package name or dependency is in.
@@ -64,6 +67,15 @@ Dir::State "{private}/state/";
 Dir::State::lists "lists/";
 Dir::State::status "{status}";
 """
+# Other sources than the machine's: its preferences were not written for them, nor are its packages
+# there to build on.  Lists are kept compressed, or six suites of them would take 300 MB.
+_CONFIG_SOURCES = """\
+Dir::Etc::sourcelist "{private}/archive.sources";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Acquire::GzipIndexes "true";
+"""
 # As root apt drops to a user of its own, who cannot enter a private directory.
 _CONFIG_ROOT = 'APT::Sandbox::User "root";\n'
 
@@ -77,6 +89,30 @@ class Planned(Record, frozen=True):
     replaces: str = ""
 
 
+class Offer(Record, frozen=True):
+    """One version of a package that a source has."""
+
+    name: str
+    version: str
+    #: The suite as the source calls it.
+    suite: str
+
+
+class Target(Record, frozen=True):
+    """One package list that apt's sources tell of."""
+
+    uri: str
+    #: The suite as the source calls it, and as it calls itself; these are empty before its Release
+    #: file is fetched.
+    release: str
+    component: str
+    suite: str
+    codename: str
+    origin: str
+    #: The file of sources and the place in it, with a colon between them.
+    entry: str
+
+
 class Failed(CannotRun):
     """A command of apt's failed.  ``stale`` where newer lists may mend it."""
 
@@ -88,7 +124,11 @@ class Failed(CannotRun):
 class Apt:
     """apt over a private directory: on the system's package lists, or on lists of its own."""
 
-    def __init__(self, private: Path, *, own_lists: bool) -> None:
+    def __init__(self, private: Path, *, own_lists: bool, sources: str = "") -> None:
+        """``sources`` replaces the machine's: lines of sources.list(5) in the deb822 style.
+
+        With these, apt takes nothing for installed.
+        """
         self._config = private / "apt.conf"
         # apt.conf(5) has no way to write a quote in a value.
         if any(character in str(private) for character in '"\\\n'):
@@ -97,7 +137,11 @@ class Apt:
         (private / "cache/archives/partial").mkdir(parents=True, exist_ok=True)
         if own_lists:
             (private / "state/lists/partial").mkdir(parents=True, exist_ok=True)
-            text += _CONFIG_STATE.format(private=private, status=_dpkg_status())
+            status = "/dev/null" if sources else _dpkg_status()
+            text += _CONFIG_STATE.format(private=private, status=status)
+        if sources:
+            (private / "archive.sources").write_text(sources)
+            text += _CONFIG_SOURCES.format(private=private)
         if os.geteuid() == 0:
             text += _CONFIG_ROOT
         self._config.write_text(text)
@@ -106,6 +150,30 @@ class Apt:
         """Fetch the package lists; returns what went wrong, which need not concern us."""
         done = self._run("apt-get", "update")
         return "" if done.returncode == 0 and "Failed to fetch" not in done.stderr else _why(done)
+
+    def targets(self, *, unfetched: bool = False) -> tuple[Target, ...]:
+        """Package lists that are there, or, ``unfetched``, all that the sources tell of."""
+        form = "\t".join(f"$({name})" for name in _TARGET)
+        options = ["--no-release-info"] if unfetched else []
+        done = self._run(
+            "apt-get", "indextargets", *options, "--format", form, "Created-By: Packages"
+        )
+        rows = (line.split("\t") for line in done.stdout.splitlines())
+        # What apt does not know it prints as it was asked for.
+        known = (["" if each.startswith("$(") else each for each in row] for row in rows)
+        return tuple(Target(*row) for row in known if len(row) == len(_TARGET))
+
+    def offers(self, names: Sequence[str]) -> tuple[Offer, ...]:
+        """All versions of these packages that the sources have."""
+        if not names:
+            return ()
+        done = self._run("apt-cache", "madison", *names)
+        rows = ([each.strip() for each in line.split(" | ")] for line in done.stdout.splitlines())
+        return tuple(
+            Offer(row[0], row[1], words[1].rpartition("/")[0])
+            for row in rows
+            if len(row) == 3 and len(words := row[2].split()) == 4 and words[3] == "Packages"
+        )
 
     def names(self, prefix: str) -> list[str]:
         """Names of packages that start so; some may be known by name only."""
@@ -117,34 +185,49 @@ class Apt:
         match = re.search(r"^\s+Candidate: (\S+)$", done.stdout, re.MULTILINE)
         return match[1] if match and match[1] != "(none)" else ""
 
-    def plan(self, package: str, version: str) -> tuple[Planned, ...]:
-        """What installing this would bring; raises Failed where it cannot be installed."""
+    def plan(self, package: str, version: str, suite: str = "") -> tuple[Planned, ...]:
+        """What installing this would bring, from ``suite`` where it can be.
+
+        Raises Failed where it cannot be installed.
+        """
         done = self._run(
-            "apt-get", "-s", "install", "--no-install-recommends", f"{package}={version}"
-        )
+            "apt-get", "-s", "install", "--no-install-recommends",
+            *(["-t", suite] if suite else []), f"{package}={version}",
+        )  # fmt: skip
         if done.returncode != 0:
             raise Failed(f"apt finds no way to install {package}: {_why(done)}")
         matches = (_INSTALL.match(line) for line in done.stdout.splitlines())
         return tuple(Planned(m["name"], m["version"], m["old"] or "") for m in matches if m)
 
-    def download(self, planned: Planned, into: Path) -> Path:
-        """Fetch one package, checked by apt against its lists; raises Failed."""
+    def download(
+        self, planned: Sequence[Planned], into: Path, watch: Callable[[], None] | None = None
+    ) -> dict[str, Path]:
+        """Fetch packages, checked by apt against its lists: name -> file; raises Failed.
+
+        ``watch`` is called every few seconds meanwhile.
+        """
         into.mkdir(exist_ok=True)
-        before = set(into.iterdir())
-        done = self._run("apt-get", "download", f"{planned.name}={planned.version}", cwd=into)
-        new = [path for path in set(into.iterdir()) - before if path.suffix == ".deb"]
-        if done.returncode != 0 or len(new) != 1:
+        asked = [f"{each.name}={each.version}" for each in planned]
+        done = self._run("apt-get", "download", *asked, cwd=into, watch=watch)
+        found = {path.name.partition("_")[0]: path for path in into.glob("*.deb")}
+        missing = [each for each in planned if each.name not in found]
+        if done.returncode != 0 or missing:
+            what = f"{missing[0].name} {missing[0].version}" if missing else "the packages"
             raise Failed(
-                f"cannot fetch {planned.name} {planned.version}: {_why(done)}",
+                f"cannot fetch {what}: {_why(done)}",
                 stale=" 404 " in done.stderr or "was not found" in done.stderr,
             )
-        return new[0]
+        return found
 
     def _run(
-        self, program: str, *arguments: str, cwd: Path | None = None
+        self,
+        program: str,
+        *arguments: str,
+        cwd: Path | None = None,
+        watch: Callable[[], None] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         command = [tool(program), "-q", "-c", str(self._config), *arguments]
-        return run(command, cwd=cwd, writes_to=self._config.parent)
+        return run(command, cwd=cwd, writes_to=self._config.parent, watch=watch)
 
 
 def installed(prefix: str) -> dict[str, str]:
@@ -164,6 +247,22 @@ def unpack(package: Path, into: Path) -> None:
         raise Failed(f"cannot unpack {package.name}: {_why(done)}")
 
 
+def source_of(package: Path) -> str:
+    """The name of the source that a package file was built from; raises Failed."""
+    done = run([tool("dpkg-deb"), "-W", "--showformat=${source:Package}", str(package)])
+    if done.returncode != 0:
+        raise Failed(f"cannot read {package.name}: {_why(done)}")
+    return done.stdout
+
+
+def architecture() -> str:
+    """Debian's name for this machine's architecture; raises Failed."""
+    done = run([tool("dpkg"), "--print-architecture"])
+    if done.returncode != 0:
+        raise Failed(f"dpkg does not say which architecture this is: {_why(done)}")
+    return done.stdout.strip()
+
+
 def tool(name: str) -> str:
     """Where a program is; raises CannotRun if this machine has none."""
     found = shutil.which(name)
@@ -176,9 +275,12 @@ def tool(name: str) -> str:
 
 
 def run(
-    command: list[str], cwd: Path | None = None, writes_to: Path | None = None
+    command: list[str],
+    cwd: Path | None = None,
+    writes_to: Path | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, quietly and in English.
+    """Run a command to its end, quietly and in English; ``watch`` is called while it lasts.
 
     Raises Failed if it does not start or does not end; for a command that ``writes_to`` a
     directory, that is also when the disk is full, over which apt waits for ever.
@@ -197,6 +299,8 @@ def run(
         raise Failed(f"cannot run {command[0]}: {error.strerror}") from error
     try:
         while (told := _ended(process)) is None:
+            if watch is not None:
+                watch()
             if writes_to is not None and free_bytes(writes_to) < _FULL:
                 raise Failed(_NO_SPACE)
             if time.monotonic() > deadline:

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from urllib.parse import unquote
 
 import msgspec
 
@@ -115,6 +116,12 @@ class Refused(Record, frozen=True):
 def name_of(package: str, version: str) -> str:
     """An entry's directory name.  A colon, as of an epoch, would end it in LD_LIBRARY_PATH."""
     return f"{package}_{version}".replace("%", "%25").replace(":", "%3a").replace("/", "%2f")
+
+
+def named(name: str) -> tuple[str, str]:
+    """The package and the version of a directory that ``name_of`` has named."""
+    package, _, version = unquote(name).partition("_")
+    return package, version
 
 
 def upstream(version: str) -> str:

@@ -1,45 +1,45 @@
-"""`xdiag runtimes add`: AMD's HIP runtime from the distribution's packages, without root.
+"""`xdiag runtimes add`: AMD's HIP runtimes from the distribution's packages, without root.
 
-The package is unpacked, with those of its dependencies that the system lacks, into a directory of
-the user's cache.  It is put together aside and renamed when it is whole, under a lock, so that an
-interrupted fetch leaves nothing that could be taken for a runtime.
+Where the machine's own package sources have the runtime, it is unpacked with those of its
+dependencies that the system lacks.  Any other is looked for in all suites of Debian's archive, and
+comes with all it needs, the C library included: it builds on nothing of the system's.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import re
-import shutil
-import tempfile
-from contextlib import contextmanager
-from datetime import datetime, timezone
+import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from xdiag.errors import CannotRun, Usage, XdiagError, near_matches
+from xdiag.errors import CannotRun, Usage, near_matches
 from xdiag.model import Record
-from xdiag.runtimes import cache, entries, find
-from xdiag.runtimes.apt import Apt, Failed, Planned, free_bytes, installed, unpack
-from xdiag.runtimes.runtime_file import read_runtime, sha256
+from xdiag.runtimes import entries, find, suites
+from xdiag.runtimes.apt import Apt, Failed, Offer, Planned, installed
+from xdiag.runtimes.assemble import assemble
+from xdiag.runtimes.workplace import fresh, refuse_small_disk, replace, workplace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     Say = Callable[[str], None]
 
 #: Debian's and Ubuntu's packages of the HIP runtime: libamdhip64-5, libamdhip64-6, ...
 _PREFIX = "libamdhip64-"
 _PACKAGE = re.compile(_PREFIX + r"([0-9]+)")
+#: A HIP version, or a Debian version, by the characters that one may have.
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+~:-]*")
 #: A second C library in the loader's path does not work with the first one's loader.
 _OF_THE_SYSTEM = ("libc6", "libc6-i386")
-_PARTIAL = ".partial-"
 #: Bytes that package lists, packages and their contents take together, where most of what the
 #: runtime depends on is there: asked for first, because apt copes badly with a full disk.
 _ROOM = 200 << 20
+#: The same for a runtime with all it needs, and the lists of all suites.
+_ROOM_WITH_ALL = 700 << 20
+#: Seconds between two lines on how far a download has come.
+_TELL_EVERY = 5
 
 
 class Added(Record, frozen=True):
@@ -58,158 +58,244 @@ class Added(Record, frozen=True):
     packages: tuple[str, ...] = ()
 
 
-def add(say: Say, package: str | None = None, *, again: bool = False) -> Added:
-    """Fetch a HIP runtime into the user's cache, the newest unless ``package`` names one.
+class NotThere(Record, frozen=True):
+    """A runtime to be fetched."""
 
-    Does nothing, and needs no network, where there is one; ``again`` fetches all the same.
-    ``say`` is told of each thing that takes a while.
-    Raises Usage for a package that is none, CannotRun where it cannot be done, with what to do.
+    offer: Offer
+    #: What people call the suite; empty for the machine's own sources.
+    label: str = ""
+
+
+def add(say: Say, wanted: str | None = None, *, again: bool = False) -> Added:
+    """Fetch one HIP runtime into the user's cache, as ``add_all`` does."""
+    return add_all(say, () if wanted is None else (wanted,), again=again)[0]
+
+
+def add_all(say: Say, wanted: tuple[str, ...] = (), *, again: bool = False) -> tuple[Added, ...]:
+    """Fetch HIP runtimes into the user's cache, each named by a version or a package.
+
+    Without a name that is the newest which the machine's own sources have.  One that is there is
+    held against the hashes of what was fetched, and fetched again only if it differs, so that no
+    network is needed; ``again`` fetches all the same.  All are looked for before the first is
+    fetched.  ``say`` is told of each thing that takes a while.
+    Raises Usage for what is no version and no package, CannotRun where it cannot be done, with what
+    to do.
     """
-    if package is not None and not _PACKAGE.fullmatch(package):
-        raise Usage(f"{package!r} is no package of the HIP runtime; one is called {_PREFIX}5")
-    present = installed(_PREFIX)
-    here = {name: version for name, version in present.items() if _PACKAGE.fullmatch(name)}
-    if wanted := (package if package in here else None) or (not package and _newest(list(here))):
-        return _of_the_system(wanted, here[wanted], say)
-    folder = cache.folder("runtimes")
-    try:
-        with _lock(folder, say), _workplace(folder) as work:
-            return _add(folder, work, package, again, say)
-    except OSError as error:
-        raise _explained(error, folder) from error
-
-
-def _refuse_small_disk(folder: Path) -> None:
-    free = free_bytes(folder)
-    if free < _ROOM:
-        raise CannotRun(
-            f"{folder} has {free >> 20} MiB free, a runtime needs {_ROOM >> 20}: make room, or set"
-            " XDG_CACHE_HOME to another disk"
+    for text in wanted:
+        if not _PACKAGE.fullmatch(text) and not _VERSION.fullmatch(text):
+            raise Usage(
+                f"{text!r} is no version and no package of the HIP runtime; name one as 5.7 or as"
+                f" {_PREFIX}5"
+            )
+    present = {each: v for each, v in installed(_PREFIX).items() if _PACKAGE.fullmatch(each)}
+    of_system = {text: _installed(text, present, say) for text in wanted or ("",)}
+    if all(of_system.values()):
+        return tuple(each for each in of_system.values() if each)
+    with workplace(say) as (folder, work):
+        adding = _Adding(folder, work, say)
+        found = {
+            text: of_system[text] or (None if again else adding.there(text)) or adding.look(text)
+            for text in of_system
+        }
+        return tuple(
+            adding.fetch(each) if isinstance(each, NotThere) else each for each in found.values()
         )
 
 
-def _add(folder: Path, work: Path, package: str | None, again: bool, say: Say) -> Added:
-    kept = [each for each in entries.every() if package in (None, each.package)]
-    if kept and not again:
-        return _already(max(kept, key=lambda each: find.version_key(each.version)), say)
-    _refuse_small_disk(folder)
-    say("Asking apt what it knows")
-    apt = Apt(_fresh(work / "apt"), own_lists=False)
-    chosen = _choose(apt, package)
-    if chosen is None:
-        # The lists are empty, as in a fresh container, or older than the package.
-        apt, chosen = _with_own_lists(work, package, say)
-    name, version = chosen
-    destination = folder / entries.name_of(name, version)
-    try:
-        entry = _build(apt, work, name, version, say)
-    except Failed as error:
-        if not error.stale:
-            raise
-        # The system's lists name a version that the servers have replaced since.
-        shutil.rmtree(work / "apt")
-        apt, (name, version) = _with_own_lists(work, package or name, say)
-        destination = folder / entries.name_of(name, version)
-        entry = _build(apt, work, name, version, say)
-    _replace(destination, entry, work)
-    added = entries.read(destination)
-    assert added is not None
-    say(f"Added {name} {version} in {destination}")
-    return _added(added, new=True)
+@dataclass
+class _Adding:
+    """One call of ``add_all``, with the lock held.  An empty text is the newest at hand."""
+
+    folder: Path
+    work: Path
+    say: Say
+    own: Apt | None = None
+    archive: suites.Archive | None = None
+
+    def there(self, text: str) -> Added | None:
+        """The entry that ``text`` means, if it is what was fetched."""
+        for each in entries.refused():
+            if text and entries.means(text, *entries.named(Path(each.path).name)):
+                mended = entries.mend_times(Path(each.path))
+                self.say(f"{each.path}: {each.reason}" + (", but holds the same" * mended))
+        # Without a name it is one that builds on this system: the others do not run everywhere.
+        entry = entries.by_version(text) if text else _newest_entry()
+        if entry is None:
+            return None
+        if problem := entries.damage(entry):
+            self.say(f"{entry.path}: {problem}: it is fetched again")
+            return None
+        self.say(f"{entry.package} {entry.version} is there already, in {entry.path}")
+        return _added(entry, new=False)
+
+    def look(self, text: str) -> NotThere:
+        """Find out where to fetch it from; raises CannotRun if it cannot be had."""
+        refuse_small_disk(self.folder, _ROOM)
+        own = self._own_offers(text)
+        for offer in own:
+            if not text or entries.means(text, offer.name, offer.version):
+                return NotThere(offer)
+        return self._in_archive(text, own)
+
+    def fetch(self, what: NotThere) -> Added:
+        """Fetch it and put it in its place; raises CannotRun."""
+        started = time.monotonic()
+        name, version = what.offer.name, what.offer.version
+        if what.label:
+            entry = self._build_with_all(what)
+        else:
+            try:
+                entry = self._build(what.offer)
+            except Failed as error:
+                if not error.stale:
+                    raise
+                # The system's lists name a version that the servers have replaced since.
+                offer = self._newest_of(name)
+                version = offer.version
+                entry = self._build(offer)
+            except _NeedsNewerLibc as error:
+                entry = self._build_with_all(self._in_archive(version, (), error))
+        destination = self.folder / entries.name_of(name, version)
+        replace(destination, entry, self.work)
+        added = entries.read(destination)
+        if added is None:
+            raise CannotRun(f"{destination}: what was fetched cannot be read back; try again")
+        self.say(_told(added, time.monotonic() - started))
+        return _added(added, new=True)
+
+    # ---- the machine's own sources -------------------------------------------------------------
+
+    def _own_offers(self, text: str) -> tuple[Offer, ...]:
+        """What the machine's sources have, the newest first; their lists are fetched if need be."""
+        if self.own is None:
+            self.say("Asking apt what it knows")
+            self.own = Apt(fresh(self.work / "apt"), own_lists=False)
+        offers = _candidates(self.own)
+        if not offers:
+            # The lists are empty, as in a fresh container, or older than the package.
+            trouble = self._fetch_own_lists()
+            offers = _candidates(self.own)
+            if not offers and trouble:
+                raise CannotRun(f"cannot fetch package lists: {trouble}")
+        return offers
+
+    def _fetch_own_lists(self) -> str:
+        self.say("Fetching package lists (the system's are of no use here)")
+        self.own = Apt(fresh(self.work / "apt"), own_lists=True)
+        return self.own.update()
+
+    def _newest_of(self, name: str) -> Offer:
+        """A package's version by lists fetched for this once; raises CannotRun if it has none."""
+        trouble = self._fetch_own_lists()
+        assert self.own is not None
+        offer = next((each for each in _candidates(self.own) if each.name == name), None)
+        if offer is None:
+            raise CannotRun(f"cannot fetch package lists: {trouble or f'{name} is gone'}")
+        return offer
+
+    def _build(self, offer: Offer) -> Path:
+        assert self.own is not None
+        planned = self.own.plan(offer.name, offer.version)
+        _refuse_system_parts(offer.name, planned)
+        return self._assembled(self.own, planned, "")
+
+    # ---- all of Debian's suites ----------------------------------------------------------------
+
+    def _in_archive(
+        self, text: str, own: tuple[Offer, ...], otherwise: CannotRun | None = None
+    ) -> NotThere:
+        """Look in all suites; raises CannotRun, ``otherwise`` where there are none to look in."""
+        refuse_small_disk(self.folder, _ROOM_WITH_ALL)
+        try:
+            self.archive = self.archive or suites.open_archive(self.work, self.say)
+        except suites.NoArchive as error:
+            raise otherwise or CannotRun(f"{_no_such(text, own)}; {error}") from error
+        offers = self.archive.offers(_PREFIX, _PACKAGE)
+        if offer := suites.choose(offers, text) if text else next(iter(offers), None):
+            return NotThere(offer, self.archive.label(offer))
+        have = self.archive.described(offers) or "none at all"
+        hint = near_matches(text, [each.name for each in offers]) if _is_package(text) else ""
+        trouble = f" (not all suites could be read: {self.archive.trouble})"
+        raise CannotRun(
+            f"no HIP runtime {text}: the archive has {have}{hint}"
+            + (trouble if self.archive.trouble else "")
+        )
+
+    def _build_with_all(self, what: NotThere) -> Path:
+        assert self.archive is not None
+        offer = what.offer
+        planned = self.archive.apt.plan(offer.name, offer.version, offer.suite)
+        return self._assembled(self.archive.apt, planned, what.label)
+
+    def _assembled(self, apt: Apt, planned: tuple[Planned, ...], label: str) -> Path:
+        downloads, entry = fresh(self.work / "downloads"), fresh(self.work / "entry")
+        main = planned[-1]
+        others = f" and {len(planned) - 1} packages that it needs" if len(planned) > 1 else ""
+        self.say(f"Fetching {main.name} {main.version}{others}")
+        files = apt.download(planned, downloads, _Progress(downloads, self.say).tell)
+        assemble(planned, files, entry, label, self.say)
+        return entry
 
 
-def _build(apt: Apt, work: Path, name: str, version: str, say: Say) -> Path:
-    """Fetch and unpack a package and what it needs; returns the finished entry's directory."""
-    planned = apt.plan(name, version)
-    _refuse_system_parts(name, planned)
-    downloads, unpacked = _fresh(work / "downloads"), _fresh(work / "entry")
-    packages = []
-    for each in planned:
-        say(f"Fetching {each.name} {each.version}")
-        file = apt.download(each, downloads)
-        unpack(file, unpacked)
-        packages.append(entries.Package(each.name, each.version, sha256(file), file.stat().st_size))
-        file.unlink()
-    runtime = _runtime_in(unpacked, name)
-    directories = sorted({path.parent for path in unpacked.rglob("*.so*") if path.is_file()})
-    # The runtime's own directory first: plug-ins of others may lie in the rest.
-    directories.sort(key=lambda path: path != runtime.parent)
-    manifest = entries.Manifest(
-        manifest_version=entries.MANIFEST_VERSION,
-        package=name,
-        version=version,
-        runtime=str(runtime.relative_to(unpacked)),
-        library_dirs=tuple(str(path.relative_to(unpacked)) for path in directories),
-        packages=tuple(packages),
-        fetched=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    )
-    text = msgspec.json.format(msgspec.json.encode(manifest))
-    (unpacked / entries.MANIFEST).write_bytes(text + b"\n")
-    return unpacked
+class _NeedsNewerLibc(CannotRun):
+    """A package of the machine's own sources would replace the system's C library."""
 
 
-def _choose(apt: Apt, package: str | None) -> tuple[str, str] | None:
-    """The package to fetch, and its version; None if apt knows of none."""
-    names = [package] if package else [n for n in apt.names(_PREFIX) if _PACKAGE.fullmatch(n)]
-    versions = {name: apt.candidate(name) for name in names}
-    newest = _newest([name for name, version in versions.items() if version])
-    return (newest, versions[newest]) if newest else None
+@dataclass
+class _Progress:
+    """Says now and then how much has been downloaded."""
+
+    folder: Path
+    say: Say
+    last: float = 0.0
+
+    def tell(self) -> None:
+        now = time.monotonic()
+        self.last = self.last or now
+        if now - self.last < _TELL_EVERY:
+            return
+        self.last = now
+        with suppress(OSError):  # a file that is renamed meanwhile
+            size = sum(path.stat().st_size for path in self.folder.rglob("*"))
+            self.say(f"  {size / 1e6:.0f} MB so far")
 
 
-def _with_own_lists(work: Path, package: str | None, say: Say) -> tuple[Apt, tuple[str, str]]:
-    """Apt on lists fetched for this once; raises CannotRun if they do not have the package."""
-    say("Fetching package lists (the system's are of no use here)")
-    apt = Apt(_fresh(work / "apt"), own_lists=True)
-    trouble = apt.update()
-    chosen = _choose(apt, package)
-    if chosen is not None:
-        return apt, chosen
-    if trouble:
-        raise CannotRun(f"cannot fetch package lists: {trouble}")
-    known = [name for name in apt.names(_PREFIX) if _PACKAGE.fullmatch(name)]
-    hint = near_matches(package, known) if package else ""
-    raise CannotRun(
-        f"this system's package sources have no {package or _PREFIX + 'N'}{hint or ''}"
-        + ("" if hint else "; name a runtime of your own with --runtime PATH")
-    )
+def _candidates(apt: Apt) -> tuple[Offer, ...]:
+    """What apt would install of the HIP runtime's packages, the newest first."""
+    names = [name for name in apt.names(_PREFIX) if _PACKAGE.fullmatch(name)]
+    names.sort(key=_number, reverse=True)
+    found = (Offer(name, apt.candidate(name), "") for name in names)
+    return tuple(each for each in found if each.version)
 
 
 def _refuse_system_parts(name: str, planned: tuple[Planned, ...]) -> None:
     for each in planned:
         if each.name in _OF_THE_SYSTEM:
-            raise CannotRun(
+            raise _NeedsNewerLibc(
                 f"{name} needs a newer C library ({each.name} {each.version}) than this system's"
                 f" {each.replaces}: upgrade the system, or add an older runtime"
             )
 
 
-def _runtime_in(unpacked: Path, package: str) -> Path:
-    """The runtime among unpacked files; raises CannotRun if there is none that can be used."""
-    problem = "it holds no libamdhip64.so"
-    for path in sorted(unpacked.rglob("libamdhip64.so*")):
-        if path.is_file():
-            try:
-                read_runtime(path)
-            except XdiagError as error:
-                problem = str(error)
-            else:
-                return path
-    raise CannotRun(f"{package} was fetched, but is of no use: {problem}")
-
-
 # ---- answers ---------------------------------------------------------------------------------
 
 
-def _of_the_system(package: str, version: str, say: Say) -> Added:
-    say(f"{package} {version} is installed on this system: nothing to fetch")
-    number = package.removeprefix(_PREFIX)
-    runtime = find.loader_finds(f"libamdhip64.so.{number}")
-    return Added(package, version, source="system", new=False, runtime=runtime)
+def _installed(text: str, present: dict[str, str], say: Say) -> Added | None:
+    """The package that is installed system-wide, if it is what ``text`` means."""
+    found = [
+        each for each, version in present.items() if not text or entries.means(text, each, version)
+    ]
+    if not found:
+        return None
+    package = max(found, key=_number)
+    say(f"{package} {present[package]} is installed on this system: nothing to fetch")
+    runtime = find.loader_finds(f"libamdhip64.so.{_number(package)}")
+    return Added(package, present[package], source="system", new=False, runtime=runtime)
 
 
-def _already(entry: entries.Entry, say: Say) -> Added:
-    say(f"{entry.package} {entry.version} is there already, in {entry.path}")
-    return _added(entry, new=False)
+def _newest_entry() -> entries.Entry | None:
+    found = (each for each in entries.every() if not each.loader)
+    return max(found, key=lambda each: find.version_key(each.version), default=None)
 
 
 def _added(entry: entries.Entry, *, new: bool) -> Added:
@@ -224,60 +310,29 @@ def _added(entry: entries.Entry, *, new: bool) -> Added:
     )
 
 
-def _newest(names: list[str]) -> str:
-    """The package with the highest number; empty if there is none."""
-    numbered = [(int(match[1]), name) for name in names if (match := _PACKAGE.fullmatch(name))]
-    return max(numbered)[1] if numbered else ""
+def _told(entry: entries.Entry, seconds: float) -> str:
+    suite = f", {entry.manifest.suite}" if entry.manifest.suite else ""
+    count = len(entry.manifest.packages)
+    return (
+        f"Added HIP {entry.hip} ({entry.version}{suite}) in {entry.path}:"
+        f" {count} package{'s' * (count != 1)}, {entry.size / 1e6:.0f} MB,"
+        + (f" own C library {entry.libc}," if entry.libc else "")
+        + f" {seconds:.0f} s"
+    )
 
 
-# ---- files -----------------------------------------------------------------------------------
+def _no_such(text: str, own: tuple[Offer, ...]) -> str:
+    """That the machine's own sources do not have it, and what they have."""
+    what = text if _is_package(text) else f"HIP runtime {text}".rstrip()
+    have = ", ".join(f"{each.name} {each.version}" for each in own)
+    hint = near_matches(text, [each.name for each in own]) if _is_package(text) else ""
+    told = f" (they have {have})" if have else "; name a runtime of your own with --runtime PATH"
+    return f"this system's package sources have no {what}{hint or told}"
 
 
-@contextmanager
-def _lock(folder: Path, say: Say) -> Iterator[None]:
-    """Be the only one of this user who adds a runtime."""
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Another xdiag is adding a runtime: waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _is_package(text: str) -> bool:
+    return text.startswith(_PREFIX)
 
 
-@contextmanager
-def _workplace(folder: Path) -> Iterator[Path]:
-    """A private directory beside the entries, gone at the end; the lock has to be held."""
-    for stale in folder.glob(_PARTIAL + "*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _fresh(path: Path) -> Path:
-    """An empty directory at this path."""
-    if path.exists():
-        shutil.rmtree(path)
-    path.mkdir()
-    return path
-
-
-def _replace(destination: Path, entry: Path, work: Path) -> None:
-    """Put a finished entry in its place; what processes have mapped of an old one stays theirs."""
-    entry.chmod(0o755)
-    if destination.exists():
-        destination.rename(work / "old")
-    entry.rename(destination)
-
-
-def _explained(error: OSError, folder: Path) -> CannotRun:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return CannotRun(
-            f"no space left for {folder}: make room, or set XDG_CACHE_HOME to another disk"
-        )
-    reason = error.strerror or str(error)
-    where = os.fsdecode(error.filename) if error.filename else str(folder)
-    return CannotRun(f"cannot write to the cache: {where}: {reason}; set XDG_CACHE_HOME")
+def _number(package: str) -> int:
+    return int(package.removeprefix(_PREFIX))
