@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from xdiag.errors import CannotRun
-from xdiag.runtimes import agent, fetch
+from xdiag.runtimes import agent, choose, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +92,12 @@ def fake_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     library = compile_library(parts / "agent" / agent.AGENT, HSA_AGENT)
     monkeypatch.setattr(agent, "NATIVE_PARTS", parts)
     return library
+
+
+@pytest.fixture
+def no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without the kernel driver."""
+    monkeypatch.setattr(choose, "KERNEL_DRIVER", tmp_path / "kfd")
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,6 @@ from xdiag.runtimes.choose import choose as pick
 
 
 @pytest.fixture
-def no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "KERNEL_DRIVER", tmp_path / "kfd")
-
-
-@pytest.fixture
 def kernel_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "KERNEL_DRIVER", tmp_path / "kfd")
     (tmp_path / "kfd").write_text("")
