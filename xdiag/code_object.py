@@ -1,8 +1,8 @@
 """A code object for AMD's GPUs with one kernel that does nothing, and one variable.
 
-A launch needs a function, and a copy to a symbol needs a symbol: this is the least that HIP takes for
-them.  The layout is LLVM's ("User Guide for AMDGPU Backend": ELF code object, code object v4 metadata,
-kernel descriptor); the bundle is clang's ("Clang Offload Bundler").
+A launch needs a function, and a copy to a symbol needs a symbol: this is the least that HIP takes
+for them.  The layout is LLVM's ("User Guide for AMDGPU Backend": ELF code object, code object v4
+metadata, kernel descriptor); the bundle is clang's ("Clang Offload Bundler").
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _EM_AMDGPU, _ELFOSABI_AMDGPU_HSA, _ABI_V4 = 224, 64, 2
 _FLAGS = 0x3F | 0x100 | 0x400
 _S_ENDPGM = 0xBF810000
 _NT_AMDGPU_METADATA = 32
-_SHT_PROGBITS, _SHT_STRTAB, _SHT_HASH, _SHT_DYNAMIC, _SHT_NOTE, _SHT_DYNSYM = 1, 3, 5, 6, 7, 11
+_SHT_PROGBITS, _SHT_SYMTAB, _SHT_STRTAB, _SHT_HASH, _SHT_DYNAMIC, _SHT_NOTE = 1, 2, 3, 5, 6, 7
+_SHT_DYNSYM = 11
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4
 _PT_LOAD, _PT_DYNAMIC, _PT_NOTE = 1, 2, 4
 _HEADER, _SEGMENT, _SECTION = 64, 56, 64
@@ -61,7 +62,7 @@ def _note() -> bytes:
 
 
 def _descriptor(to_code: int) -> bytes:
-    """The kernel descriptor; ``to_code`` is the distance in bytes to the kernel's first instruction."""
+    """The kernel descriptor; ``to_code`` is how many bytes on the kernel's code begins."""
     return struct.pack("<IIIIq20xIIIH6x", 0, 0, 0, 0, to_code, 0, 0, 0, 0)
 
 
@@ -69,7 +70,7 @@ def code_object() -> bytes:
     """The ELF file."""
     strings = b"\0" + b"\0".join(n.encode() for n in (f"{KERNEL}.kd", KERNEL, VARIABLE)) + b"\0"
     names = ("", ".note", ".dynsym", ".dynstr", ".hash", ".rodata", ".text", ".data", ".dynamic",
-             ".shstrtab")  # fmt: skip
+             ".symtab", ".strtab", ".shstrtab")  # fmt: skip
     section_names = b"\0".join(name.encode() for name in names) + b"\0"
     symbol_count = 4
     contents = {
@@ -82,6 +83,9 @@ def code_object() -> bytes:
         ".text": struct.pack("<I", _S_ENDPGM),
         ".data": bytes(VARIABLE_SIZE),
         ".dynamic": bytes(16 * 6),
+        # HIP 5.2 takes it for granted that there are these two (ROCclr, amd::Elf).
+        ".symtab": bytes(24 * symbol_count),
+        ".strtab": strings,
         ".shstrtab": section_names,
     }
     at: dict[str, int] = {}
@@ -106,7 +110,7 @@ def code_object() -> bytes:
         )
 
     contents[".rodata"] = _descriptor(at[".text"] - at[".rodata"])
-    contents[".dynsym"] = b"".join(
+    contents[".dynsym"] = contents[".symtab"] = b"".join(
         (
             bytes(24),
             symbol(f"{KERNEL}.kd", 1, ".rodata", 64),
@@ -140,13 +144,16 @@ def code_object() -> bytes:
         ".text": (_SHT_PROGBITS, _ALLOC | _EXECUTE, 0, 0, 0),
         ".data": (_SHT_PROGBITS, _ALLOC | _WRITE, 0, 0, 0),
         ".dynamic": (_SHT_DYNAMIC, _ALLOC | _WRITE, names.index(".dynstr"), 0, 16),
+        ".symtab": (_SHT_SYMTAB, 0, names.index(".strtab"), 1, 24),
+        ".strtab": (_SHT_STRTAB, 0, 0, 0, 0),
         ".shstrtab": (_SHT_STRTAB, 0, 0, 0, 0),
     }
     table = bytes(_SECTION)
     for name, (kind, flags, link, info, entry) in kinds.items():
         table += struct.pack(
             "<IIQQQQIIQQ", section_names.index(name.encode() + b"\0"), kind, flags,
-            at[name] if flags else 0, at[name], len(contents[name]), link, info, 4 if name == ".note" else 8, entry,
+            at[name] if flags else 0, at[name], len(contents[name]), link, info,
+            4 if name == ".note" else 8, entry,
         )  # fmt: skip
     file = bytearray(sections_at)
     file[: _HEADER + len(segments)] = header + segments
@@ -158,7 +165,10 @@ def code_object() -> bytes:
 def bundle() -> bytes:
     """The code object as it lies in a program that hipcc has compiled."""
     code = code_object()
-    entries = (("host-x86_64-unknown-linux--", b""), (f"hipv4-amdgcn-amd-amdhsa--{_PROCESSOR}", code))
+    entries = (
+        ("host-x86_64-unknown-linux--", b""),
+        (f"hipv4-amdgcn-amd-amdhsa--{_PROCESSOR}", code),
+    )
     head = b"__CLANG_OFFLOAD_BUNDLE__" + struct.pack("<Q", len(entries))
     where = 4096
     for name, content in entries:

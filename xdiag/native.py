@@ -228,6 +228,12 @@ def register_code(
     """
     function, symbol = ffi.new("uint64_t *"), ffi.new("uint64_t *")
     status = lib.xd_register_code(
-        runtime, ffi.cast("void *", bundle), kernel.encode(), variable.encode(), size, function, symbol
+        runtime,
+        ffi.cast("void *", bundle),
+        kernel.encode(),
+        variable.encode(),
+        size,
+        function,
+        symbol,
     )
     return None if status != 0 else (int(function[0]), int(symbol[0]))

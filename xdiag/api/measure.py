@@ -16,7 +16,7 @@ from xdiag import __version__, platforms
 from xdiag.api.handles import CONTROL, HANDLES, Handle
 from xdiag.api.measured_data import EXIT, HANG, Entry, Measured, Subject
 from xdiag.api.questions import QUESTIONS, Question, Way
-from xdiag.engine.child import NOT_READY
+from xdiag.api.readings import named, succeeded
 from xdiag.engine.run import Engine
 from xdiag.model import SCHEMA_VERSION, Cell, OutcomeKind, Step, parse_step
 
@@ -35,7 +35,7 @@ _OPEN = ("main: A = open(first, local)", "main: A.Init(0)")
 
 
 def steps_of(handle: Handle, way: Way) -> tuple[Step, ...]:
-    """The story of one question: the handle is made, then what it is asked with, then it is asked."""
+    """The story of one question: the handle, what the call is asked with besides, the call."""
 
     def read(lines: Iterable[str]) -> list[Step]:
         return [parse_step(line.replace("{R}", handle.asked)) for line in lines]
@@ -112,11 +112,6 @@ def together(entries: Sequence[Entry]) -> Entry:
     return Entry(answers=dict(sorted(counted.items(), key=lambda item: (-item[1], item[0]))))
 
 
-def succeeded(answer: str) -> bool:
-    """Whether an answer says success: no error, unfinished work, or a device's number."""
-    return answer.isdigit() and int(answer) in (0, NOT_READY)
-
-
 class _Asking:
     """One measurement on its way."""
 
@@ -139,7 +134,9 @@ class _Asking:
         }
         found = self._run(asked, self._patience)
         # Whatever came too late is asked once more, with time enough.
-        late = {key: asked[key] for key, outcome in found.items() if outcome.kind == OutcomeKind.HANG}
+        late = {
+            key: asked[key] for key, outcome in found.items() if outcome.kind == OutcomeKind.HANG
+        }
         found.update(self._run(late, max(SURE, self._patience)))
         merged: dict[tuple[str, int, str], list[Entry]] = {}
         for (call, way, handle_id, _), outcome in found.items():
@@ -186,7 +183,7 @@ def measure(
         live = asking.ask(
             (question, way, control)
             for question in questions
-            for way in range(len(question.ways))
+            for way in _ways(question, target.version)
         )
         ways = {question.call: _way(question, live) for question in questions}
         rest = asking.ask(
@@ -198,9 +195,10 @@ def measure(
     calls = {}
     for question in questions:
         way = ways[question.call]
-        entry = live[question.call, way or 0, CONTROL]
+        first = next(iter(_ways(question, target.version)))
+        entry = live[question.call, first if way is None else way, CONTROL]
         row = {CONTROL: entry}
-        why = _not_judged(question, live, target.platform)
+        why = _not_judged(question, entry, target.platform)
         for handle in others:
             if way is not None:
                 row[handle.id] = rest[question.call, way, handle.id]
@@ -221,31 +219,26 @@ def measure(
 def _way(question: Question, live: dict[tuple[str, int, str], Entry]) -> int | None:
     """The first way in which a live stream is accepted every time; None where there is none."""
     for way in range(len(question.ways)):
-        answers = live[question.call, way, CONTROL].answers
-        if answers and all(map(succeeded, answers)):
+        entry = live.get((question.call, way, CONTROL), Entry())
+        if entry.answers and all(succeeded(question.call, answer) for answer in entry.answers):
             return way
     return None
 
 
-def _not_judged(
-    question: Question, live: dict[tuple[str, int, str], Entry], platform: str
-) -> str:
+def _ways(question: Question, version: str) -> list[int]:
+    """The ways that are meant for this version of the runtime."""
+    head = version.partition(".")[0]
+    major = int(head) if head.isdigit() else 0
+    return [n for n, way in enumerate(question.ways) if way.since <= major <= way.until]
+
+
+def _not_judged(question: Question, entry: Entry, platform: str) -> str:
     """Why the call is not asked with any other handle, as a user may read it."""
-    entry = live[question.call, 0, CONTROL]
     if entry.unasked:
         return entry.unasked
-    said = " or ".join(named(answer) for answer in entry.answers)
+    said = " or ".join(named(question.call, answer) for answer in entry.answers)
     prefix = platforms.get(platform).prefix
     return f"not askable here: with a live stream {prefix}{question.call} gives {said}"
-
-
-def named(answer: str) -> str:
-    """An answer with its error's name: ``709 hipErrorContextIsDestroyed``."""
-    from xdiag import native
-
-    if answer.lstrip("-").isdigit() and int(answer) in native.errors():
-        return f"{answer} {native.errors()[int(answer)][0]}"
-    return answer
 
 
 def _subject(target: Target) -> Subject:
@@ -265,5 +258,3 @@ def count(questions: Sequence[Question], handles: Collection[Handle], rounds: in
     """How many processes a measurement takes at the most, without those asked again."""
     ways = sum(len(question.ways) for question in questions)
     return rounds * (ways + len(questions) * sum(not handle.control for handle in handles))
-
-

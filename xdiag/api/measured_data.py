@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from xdiag.model import Record
 
 #: Answers that are no error code: the call did not return.
@@ -14,7 +16,7 @@ class Entry(Record, frozen=True):
 
     #: What came back, and how often: an error code; the signal that ended the process; "hang";
     #: "exit 1" where the runtime ended the process itself.
-    answers: dict[str, int] = {}
+    answers: dict[str, int] = msgspec.field(default_factory=dict)
     #: Why it was not asked, or what came cannot be judged.
     unasked: str = ""
     #: The runtime does not export the call.

@@ -1,8 +1,8 @@
 """The calls that take a stream, and what each is asked with besides the handle.
 
-``{R}`` is the copy of the library that is asked, ``h`` the handle.  Steps of ``owner`` are done by the
-owner of the stream, ``s``, before it goes bad.  Where arguments differ between versions there are
-several ways to ask; the first that succeeds with a live stream is taken.
+``{R}`` is the copy of the library that is asked, ``h`` the handle.  Steps of ``owner`` are done by
+the owner of the stream, ``s``, before it goes bad.  Where arguments differ between versions there
+are several ways to ask; the first that succeeds with a live stream is taken.
 
 Layouts of structs are those of hip_runtime_api.h (hipMemcpy3DParms, hip_Memcpy2D, HIP_MEMCPY3D,
 hipLaunchConfig_t, ...), as 64-bit words.
@@ -19,6 +19,9 @@ class Way(Record, frozen=True):
     ask: str
     prepare: tuple[str, ...] = ()
     owner: tuple[str, ...] = ()
+    #: HIP versions, by their first number, whose structs and constants these are: from, up to.
+    since: int = 0
+    until: int = 99
 
 
 class Question(Record, frozen=True):
@@ -27,10 +30,14 @@ class Question(Record, frozen=True):
     call: str
     group: str
     ways: tuple[Way, ...]
+    #: It only looks: whatever the handle is, nothing is waited for, enqueued, changed or ended.
+    looks: bool = False
 
 
-#: hipStreamCaptureModeRelaxed, hipMemcpyDeviceToDevice, hipMemcpyHostToDevice, hipMemcpyDeviceToHost
-_RELAXED, _WITHIN, _TO_DEVICE, _TO_HOST = 2, 3, 1, 2
+#: hipStreamCaptureModeRelaxed
+_RELAXED = 2
+#: hipMemcpyDeviceToDevice, hipMemcpyHostToDevice, hipMemcpyDeviceToHost
+_WITHIN, _TO_DEVICE, _TO_HOST = 3, 1, 2
 #: Bytes of the memory that calls work on, and of what a row of it has.
 _SIZE, _ROW = 4096, 64
 #: A dim3 of one by one by one, as an argument and as a struct's words.
@@ -52,6 +59,10 @@ _FUNCTION = (
 _HOST_FUNCTION = ("main: k = kernel({R})",)
 
 
+def _looks(group: str, ask: str) -> Question:
+    return Question(call=ask.partition("(")[0], group=group, ways=(Way(ask),), looks=True)
+
+
 def _asked(group: str, ask: str, *prepare: str, owner: tuple[str, ...] = ()) -> Question:
     return _asked_in_ways(group, Way(ask, prepare, owner))
 
@@ -70,7 +81,7 @@ _EXTENT = (_ROW, 1, 1)
 
 
 def _drv_3d(memory: int) -> tuple[object, ...]:
-    """HIP_MEMCPY3D of HIP 6 and newer, whose numbers are size_t; ``memory`` is the memory's type."""
+    """HIP_MEMCPY3D since HIP 6, whose numbers are size_t; ``memory`` is the memory's type."""
     return (
         *(0, 0, 0, 0, memory, 0, "n", 0, _ROW, 1),
         *(0, 0, 0, 0, memory, 0, "m", 0, _ROW, 1),
@@ -89,18 +100,18 @@ def _param_2d(memory: int) -> tuple[object, ...]:
     return (*(0, 0, memory, 0, "n", 0, _ROW), *(0, 0, memory, 0, "m", 0, _ROW), _ROW, 1)
 
 
-#: hipMemoryTypeDevice since HIP 6, and before.
-_DEVICE_MEMORY = (2, 1)
-#: hipStreamAttributePriority, and hipStreamAttributeAccessPolicyWindow, which older versions knew first.
+#: hipMemoryTypeDevice, and what it was before HIP 6.
+_DEVICE, _OLD_DEVICE = 2, 1
+#: hipLaunchAttributePriority, ...AccessPolicyWindow, ...SynchronizationPolicy.
 _ATTRIBUTES = (8, 1, 3)
 
 _STREAM_CALLS = (
-    _asked("stream", "StreamGetFlags(h)"),
-    _asked("stream", "StreamGetPriority(h)"),
-    _asked("stream", "StreamGetDevice(h)"),
-    _asked("stream", "StreamGetId(h)"),
-    _asked("stream", "GetStreamDeviceId(h)"),
-    _asked("stream", "StreamQuery(h)"),
+    _looks("stream", "StreamGetFlags(h)"),
+    _looks("stream", "StreamGetPriority(h)"),
+    _looks("stream", "StreamGetDevice(h)"),
+    _looks("stream", "StreamGetId(h)"),
+    _looks("stream", "GetStreamDeviceId(h)"),
+    _looks("stream", "StreamQuery(h)"),
     _asked("stream", "StreamSynchronize(h)"),
     _asked("stream", "StreamWaitEvent(h, e)", _EVENT, "main: {R}.EventRecord(e, NULL)"),
     _asked("stream", "StreamAddCallback(h)"),
@@ -116,9 +127,9 @@ _STREAM_CALLS = (
     _asked("stream", "StreamDestroy(h)"),
 )
 _CAPTURE_CALLS = (
-    _asked("capture", "StreamIsCapturing(h)"),
-    _asked("capture", "StreamGetCaptureInfo(h)"),
-    _asked("capture", "StreamGetCaptureInfo_v2(h)"),
+    _looks("capture", "StreamIsCapturing(h)"),
+    _looks("capture", "StreamGetCaptureInfo(h)"),
+    _looks("capture", "StreamGetCaptureInfo_v2(h)"),
     _asked("capture", f"StreamBeginCapture(h, {_RELAXED})"),
     _asked(
         "capture",
@@ -162,8 +173,10 @@ _MEMORY_CALLS = (
             Way(
                 "MemcpyParam2DAsync(p, h)",
                 (_MEMORY, _SOURCE, f"main: p = words({_words(*_param_2d(kind))})"),
+                since=since,
+                until=until,
             )
-            for kind in _DEVICE_MEMORY
+            for kind, since, until in ((_OLD_DEVICE, 0, 5), (_DEVICE, 6, 99))
         ),
     ),
     _asked(
@@ -176,8 +189,16 @@ _MEMORY_CALLS = (
     _asked_in_ways(
         "memory",
         *(
-            Way("DrvMemcpy3DAsync(p, h)", (_MEMORY, _SOURCE, f"main: p = words({_words(*words)})"))
-            for words in (_drv_3d(_DEVICE_MEMORY[0]), _old_drv_3d(_DEVICE_MEMORY[1]))
+            Way(
+                "DrvMemcpy3DAsync(p, h)",
+                (_MEMORY, _SOURCE, f"main: p = words({_words(*words)})"),
+                since=since,
+                until=until,
+            )
+            for words, since, until in (
+                (_old_drv_3d(_OLD_DEVICE), 0, 5),
+                (_drv_3d(_DEVICE), 6, 99),
+            )
         ),
     ),
     _asked(
@@ -284,9 +305,7 @@ _LAUNCH_CALLS = (
         f"main: p = words({_words(*_LAUNCH_PARAMETERS)})",
     ),
     _asked("launch", "ModuleLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, h)", *_FUNCTION),
-    _asked(
-        "launch", "ExtModuleLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, h, NULL, NULL, 0)", *_FUNCTION
-    ),
+    _asked("launch", "ExtModuleLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, h, NULL, NULL, 0)", *_FUNCTION),
     _asked("launch", "HccModuleLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, h, NULL, NULL)", *_FUNCTION),
     _asked("launch", "ModuleLaunchCooperativeKernel(f, 1, 1, 1, 1, 1, 1, 0, h)", *_FUNCTION),
     _asked(
@@ -312,13 +331,13 @@ QUESTIONS: tuple[Question, ...] = (
 
 #: Calls of hip_runtime_api.h that take a stream and are not asked, with the reason.
 LEFT_OUT: dict[str, str] = {
-    "hip..._spt": "they are the same calls, for programs that are compiled with a default stream per"
-    " thread: they replace 0 by 2 and go on as those without the ending do",
+    "hip..._spt": "the same calls for programs that are compiled with a default stream per thread:"
+    " they replace 0 by 2 and go on as those without the ending do",
     "hipMemset3DAsync": "takes structs by value, which a step cannot pass",
-    "hipMemcpy2DToArrayAsync, hipMemcpy2DFromArrayAsync, hipMemcpyHtoAAsync, hipMemcpyAtoHAsync":
-    "need an array, which is an image: the software agent has none",
+    "hipMemcpy2DToArrayAsync, hipMemcpy2DFromArrayAsync, hipMemcpyHtoAAsync,"
+    " hipMemcpyAtoHAsync": "need an array, which is an image: the software agent has none",
     "hipMemMapArrayAsync": "needs a sparse array, which the software agent does not have",
-    "hipSignalExternalSemaphoresAsync, hipWaitExternalSemaphoresAsync": "need a semaphore of another"
-    " API, Vulkan or Direct3D",
+    "hipSignalExternalSemaphoresAsync, hipWaitExternalSemaphoresAsync": "need a semaphore of"
+    " another API, Vulkan or Direct3D",
     "hipGraphicsMapResources, hipGraphicsUnmapResources": "need a resource of OpenGL",
 }

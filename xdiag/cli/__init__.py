@@ -26,6 +26,7 @@ COMMANDS = {
     "report": ("xdiag.cli.report", "Write everything into one file for a bug report."),
     "compare": ("xdiag.cli.compare", "Tell what changed between two matrices."),
     "merge": ("xdiag.cli.merge", "Make one matrix of many machines or runtime versions."),
+    "api": ("xdiag.cli.api", "Show what each HIP call does with a bad handle, by version."),
     "patterns": ("xdiag.cli.patterns", "List the patterns, or show one."),
     "fixes": ("xdiag.cli.fixes", "List the fixes, or show one."),
     "runtimes": ("xdiag.cli.runtimes", "List the runtimes found here, or add one."),

@@ -306,7 +306,12 @@ class StoryTeller:
             raise _CannotGoOn
         self._values[step.result] = value
         self._seen(
-            index, step, step.actors[0], state="done", values=((step.result, value),), pid=os.getpid()
+            index,
+            step,
+            step.actors[0],
+            state="done",
+            values=((step.result, value),),
+            pid=os.getpid(),
         )
 
     def _ask(self, index: int, step: Step, request: native.Request) -> native.Request:
