@@ -10,9 +10,10 @@ import re
 import sys
 from pathlib import Path
 
+from xdiag.api.shipped import shipped
 from xdiag.doctor import examination
 from xdiag.doctor.catalogue import CHECKS
-from xdiag.render import catalogue, doctor, explanation, repairs
+from xdiag.render import catalogue, doctor, explanation, judgement, repairs
 
 HERE = Path(__file__).resolve().parent
 
@@ -43,6 +44,7 @@ PAGES = {
     "repairs.md": repairs.page,
     "causes.md": explanation.causes_page,
     "checks.md": lambda: doctor.checks_page(examination.catalogue(CHECKS)),
+    "hip-tests.md": lambda: judgement.page(shipped()),
     "whose-stream.md": lambda: with_snippets("whose-stream.md"),
 }
 

@@ -67,8 +67,8 @@ SUITES = (
     ),
     Suite(
         version="6.4",
-        source="ROCm/hip-tests, branch amd-staging of October 2024: the newest before ROCm 6.4 that"
-        " was to be had",
+        source="ROCm/hip-tests, branch amd-staging of October 2024: the last public state before"
+        " ROCm 6.4 that was read",
         commit="87c8a0417c6f4ef2c7d905b71eb42e02a0c4ef4a",
     ),
     Suite(
@@ -124,9 +124,10 @@ _5_7, _6, _7 = ("5.7",), ("6.4",), ("7.2",)
 _DESTROYED, _INVALID, _HANDLE = (709,), (1,), (400,)
 _UNSUPPORTED, _ILLEGAL, _IMPLICIT = (900,), (401,), (906,)
 _OK, _ANY_ERROR = (0,), ()
-_NVIDIA_ONLY = "only for NVIDIA, by AMD's defect {}"
+_NVIDIA_ONLY = "for NVIDIA only; AMD's defect report {}"
 _SWITCHED_OFF = "the test is switched off in hipTestMain/config"
-_CAPTURED = "another stream is being captured"
+#: Not the table's question; tests/versions asks it.
+CAPTURED = "another stream is being captured"
 
 
 def _stream(
@@ -305,7 +306,6 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     ),
     # ---- the thread's own stream ----
     _per_thread("StreamQuery", _OK),
-    _per_thread("StreamSynchronize", _OK),
     _per_thread("StreamGetPriority", _OK),
     _per_thread("StreamGetFlags", _OK),
     _per_thread("StreamDestroy", _ANY_ERROR),
@@ -333,7 +333,7 @@ EXPECTATIONS: tuple[Expectation, ...] = (
         gone="7.2",
     ),
     _capture("StreamIsCapturing", "per-thread", _OK, "Positive_Basic", stated=_FROM_5_7),
-    _capture("StreamIsCapturing", "null", _IMPLICIT, stated=_FROM_5_7, story=_CAPTURED),
+    _capture("StreamIsCapturing", "null", _IMPLICIT, stated=_FROM_5_7, story=CAPTURED),
     *(
         _capture(call, "destroyed", _DESTROYED, off=_5_7, reason=_DEFECT_216, stated=_6, gone="7.2")
         for call in ("StreamGetCaptureInfo", "StreamGetCaptureInfo_v2")
@@ -352,7 +352,7 @@ EXPECTATIONS: tuple[Expectation, ...] = (
             ("null", "Nullstream", "graph/hipStreamGetCaptureInfo_old.cc", _5_7_AND_6),
             ("legacy", "hipStreamLegacy", "stream/hipStreamLegacy.cc", _6),
         )
-        for codes, story in ((_OK, ""), (_IMPLICIT, _CAPTURED))
+        for codes, story in ((_OK, ""), (_IMPLICIT, CAPTURED))
         for call in ("StreamGetCaptureInfo", "StreamGetCaptureInfo_v2")
     ),
     _capture("LaunchHostFunc", "destroyed", _DESTROYED, stated=_5_7_AND_6, gone="7.2"),
