@@ -17,6 +17,8 @@
  * hipGetDeviceProperties: since HIP 6.0 the header maps this name to ...R0600, with a larger
  * struct (hip_runtime_api.h, "hipGetDevicePropertiesR0600"); code that looks symbols up by name
  * has to ask for the new one first.
+ *
+ * hipExtModuleLaunchKernel, hipHccModuleLaunchKernel: C++ functions before HIP 6 (hip_ext.h).
  */
 #ifndef XDIAG_CALLS_H
 #define XDIAG_CALLS_H
@@ -178,9 +180,9 @@ typedef struct {
     CALL(ExtLaunchKernel, "hipExtLaunchKernel", "", STATUS, FUNCTION, DIM3, DIM3, NONE, SIZE, STREAM, EVENT, EVENT, I32) \
     CALL(LaunchCooperativeKernel, "hipLaunchCooperativeKernel", "", STATUS, FUNCTION, DIM3, DIM3, NONE, U32, STREAM)     \
     CALL(ModuleLaunchKernel, "hipModuleLaunchKernel", "cuLaunchKernel", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, U32, STREAM, NONE, NONE) \
-    CALL(ExtModuleLaunchKernel, "hipExtModuleLaunchKernel", "", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, SIZE, STREAM, NONE, NONE, EVENT, EVENT, U32) \
+    CALL(ExtModuleLaunchKernel, "_Z24hipExtModuleLaunchKernelP18ihipModuleSymbol_tjjjjjjmP12ihipStream_tPPvS4_P11ihipEvent_tS6_j|hipExtModuleLaunchKernel", "", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, SIZE, STREAM, NONE, NONE, EVENT, EVENT, U32) \
     CALL(ModuleLaunchCooperativeKernel, "hipModuleLaunchCooperativeKernel", "cuLaunchCooperativeKernel", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, U32, STREAM, NONE) \
-    CALL(HccModuleLaunchKernel, "hipHccModuleLaunchKernel", "", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, SIZE, STREAM, NONE, NONE, EVENT, EVENT) \
+    CALL(HccModuleLaunchKernel, "_Z24hipHccModuleLaunchKernelP18ihipModuleSymbol_tjjjjjjmP12ihipStream_tPPvS4_P11ihipEvent_tS6_|hipHccModuleLaunchKernel", "", STATUS, FUNCTION, U32, U32, U32, U32, U32, U32, SIZE, STREAM, NONE, NONE, EVENT, EVENT) \
     CALL(LaunchKernelExC, "hipLaunchKernelExC", "", STATUS, POINTER, FUNCTION, NONE)                                     \
     CALL(DrvLaunchKernelEx, "hipDrvLaunchKernelEx", "cuLaunchKernelEx", STATUS, POINTER, FUNCTION, NONE, NONE)           \
     CALL(LaunchCooperativeKernelMultiDevice, "hipLaunchCooperativeKernelMultiDevice", "", STATUS, POINTER, I32, U32)     \

@@ -102,8 +102,6 @@ def _param_2d(memory: int) -> tuple[object, ...]:
 
 #: hipMemoryTypeDevice, and what it was before HIP 6.
 _DEVICE, _OLD_DEVICE = 2, 1
-#: hipLaunchAttributePriority, ...AccessPolicyWindow, ...SynchronizationPolicy.
-_ATTRIBUTES = (8, 1, 3)
 
 _STREAM_CALLS = (
     _looks("stream", "StreamGetFlags(h)"),
@@ -117,12 +115,10 @@ _STREAM_CALLS = (
     _asked("stream", "StreamAddCallback(h)"),
     _asked("stream", "LaunchHostFunc(h)"),
     _asked("stream", "ExtStreamGetCUMask(h, 8, b)", _HOST),
-    _asked_in_ways(
-        "stream", *(Way(f"StreamGetAttribute(h, {a}, b)", (_HOST,)) for a in _ATTRIBUTES)
-    ),
-    _asked_in_ways(
-        "stream", *(Way(f"StreamSetAttribute(h, {a}, b)", (_HOST,)) for a in _ATTRIBUTES)
-    ),
+    # hipLaunchAttributePriority
+    _asked("stream", "StreamGetAttribute(h, 8, b)", _HOST),
+    # hipLaunchAttributeSynchronizationPolicy, hipSyncPolicyAuto
+    _asked("stream", "StreamSetAttribute(h, 3, b)", "main: b = words(1, 0, 0, 0, 0, 0, 0, 0)"),
     _asked("stream", "StreamCopyAttributes(h, o)", "main: o = {R}.StreamCreateWithFlags(0)"),
     _asked("stream", "StreamDestroy(h)"),
 )
@@ -210,15 +206,13 @@ _MEMORY_CALLS = (
     ),
     _asked(
         "memory",
-        "MemcpyBatchAsync(to, from, sizes, 1, attributes, first, 1, failed, h)",
+        # No attributes: 7.2 says 801 to any.
+        "MemcpyBatchAsync(to, from, sizes, 1, NULL, NULL, 0, failed, h)",
         _MEMORY,
         _SOURCE,
         "main: to = words(m)",
         "main: from = words(n)",
         f"main: sizes = words({_ROW})",
-        # hipMemcpyAttributes: in stream order, from and to memory of device 0.
-        f"main: attributes = words({_ONE}, {1 << 32}, 0)",
-        "main: first = words(0)",
         "main: failed = words(0)",
     ),
     _asked(
