@@ -47,8 +47,9 @@ with the number of AMD's own defect report beside them, or switched off in its c
 _ALL = """\
 An answer alone: the suite of that version expects it. In brackets: that version's suite does not
 ask it of AMD's runtime, and the answer may be another than in the third column. **Bold**: the
-runtime disagrees with the suite of its time. A dash: the table has no answer; the test's story is
-another one, or the question cannot be asked.
+runtime disagrees with the suite of its time. A dash: the table has no answer. What the suite asks
+*while another stream is being captured* is no question of the table's; tests/versions asks it, and
+5.7.1, 6.4.3 and 7.2.4 answer as their suites expect.
 """
 
 _NOT_ASKED = """\
@@ -66,6 +67,10 @@ def page(tables: Sequence[Measured]) -> str:
     lines = [
         _HEAD,
         *_counts(findings, versions),
+        "",
+        "Measured on:",
+        "",
+        *(f"- {_subject(each)}" for each in tables),
         "",
         "## The suites",
         "",
@@ -102,6 +107,15 @@ def page(tables: Sequence[Measured]) -> str:
         table(("file", "commit"), sorted(READ_AT.items())),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _subject(measured: Measured) -> str:
+    subject = measured.subject
+    package = f"package {subject.package}, " if subject.package else ""
+    return text.markdown(
+        f"HIP {subject.version} ({package}{subject.soname}, build id {subject.build_id}) on the"
+        f" {subject.agent} agent, {measured.started[:10]}, each question {measured.rounds} times"
+    )
 
 
 def _counts(findings: Iterable[Finding], versions: Sequence[str]) -> list[str]:
