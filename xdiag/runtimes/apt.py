@@ -212,7 +212,9 @@ class Apt:
         found = {path.name.partition("_")[0]: path for path in into.glob("*.deb")}
         missing = [each for each in planned if each.name not in found]
         if done.returncode != 0 or missing:
-            what = f"{missing[0].name} {missing[0].version}" if missing else "the packages"
+            # apt names the file that failed; one that is merely missing it may not.
+            silent = done.returncode == 0
+            what = f"{missing[0].name} {missing[0].version}" if silent else "packages"
             raise Failed(
                 f"cannot fetch {what}: {_why(done)}",
                 stale=" 404 " in done.stderr or "was not found" in done.stderr,

@@ -109,7 +109,10 @@ class _Adding:
     folder: Path
     work: Path
     say: Say
+    #: On the machine's own sources, what these have, and why their lists could not be fetched.
     own: Apt | None = None
+    offers: tuple[Offer, ...] = ()
+    trouble: str = ""
     archive: suites.Archive | None = None
 
     def there(self, text: str) -> Added | None:
@@ -131,7 +134,7 @@ class _Adding:
     def look(self, text: str) -> NotThere:
         """Find out where to fetch it from; raises CannotRun if it cannot be had."""
         refuse_small_disk(self.folder, _ROOM)
-        own = self._own_offers(text)
+        own = self._own_offers()
         for offer in own:
             if not text or entries.means(text, offer.name, offer.version):
                 return NotThere(offer)
@@ -165,32 +168,29 @@ class _Adding:
 
     # ---- the machine's own sources -------------------------------------------------------------
 
-    def _own_offers(self, text: str) -> tuple[Offer, ...]:
+    def _own_offers(self) -> tuple[Offer, ...]:
         """What the machine's sources have, the newest first; their lists are fetched if need be."""
         if self.own is None:
             self.say("Asking apt what it knows")
             self.own = Apt(fresh(self.work / "apt"), own_lists=False)
-        offers = _candidates(self.own)
-        if not offers:
-            # The lists are empty, as in a fresh container, or older than the package.
-            trouble = self._fetch_own_lists()
-            offers = _candidates(self.own)
-            if not offers and trouble:
-                raise CannotRun(f"cannot fetch package lists: {trouble}")
-        return offers
+            self.offers = _candidates(self.own)
+            if not self.offers:
+                # The lists are empty, as in a fresh container, or older than the package.
+                self._fetch_own_lists()
+        return self.offers
 
-    def _fetch_own_lists(self) -> str:
+    def _fetch_own_lists(self) -> None:
         self.say("Fetching package lists (the system's are of no use here)")
         self.own = Apt(fresh(self.work / "apt"), own_lists=True)
-        return self.own.update()
+        self.trouble = self.own.update()
+        self.offers = _candidates(self.own)
 
     def _newest_of(self, name: str) -> Offer:
         """A package's version by lists fetched for this once; raises CannotRun if it has none."""
-        trouble = self._fetch_own_lists()
-        assert self.own is not None
-        offer = next((each for each in _candidates(self.own) if each.name == name), None)
+        self._fetch_own_lists()
+        offer = next((each for each in self.offers if each.name == name), None)
         if offer is None:
-            raise CannotRun(f"cannot fetch package lists: {trouble or f'{name} is gone'}")
+            raise CannotRun(f"cannot fetch package lists: {self.trouble or f'{name} is gone'}")
         return offer
 
     def _build(self, offer: Offer) -> Path:
@@ -209,13 +209,15 @@ class _Adding:
         try:
             self.archive = self.archive or suites.open_archive(self.work, self.say)
         except suites.NoArchive as error:
+            if self.trouble and not own:
+                raise CannotRun(f"cannot fetch package lists: {self.trouble}") from error
             raise otherwise or CannotRun(f"{_no_such(text, own)}; {error}") from error
         offers = self.archive.offers(_PREFIX, _PACKAGE)
         if offer := suites.choose(offers, text) if text else next(iter(offers), None):
             return NotThere(offer, self.archive.label(offer))
         have = self.archive.described(offers) or "none at all"
         hint = near_matches(text, [each.name for each in offers]) if _is_package(text) else ""
-        trouble = f" (not all suites could be read: {self.archive.trouble})"
+        trouble = f" ({self.archive.trouble})"
         raise CannotRun(
             f"no HIP runtime {text}: the archive has {have}{hint}"
             + (trouble if self.archive.trouble else "")

@@ -65,7 +65,7 @@ class Archive:
     apt: Apt
     #: What people call a suite, by the name it was asked for: its code name, mostly.
     labels: dict[str, str]
-    #: Why some of the suites could not be had; empty if all could.
+    #: Which of the suites could not be had, and why; empty if all could.
     trouble: str
 
     def offers(self, prefix: str, pattern: re.Pattern[str]) -> tuple[Offer, ...]:
@@ -107,7 +107,8 @@ def open_archive(work: Path, say: Say) -> Archive:
         told = apt.update()
         labels = {each.release: _label(each) for each in apt.targets() if each.origin == _ORIGIN}
         if labels:
-            return Archive(apt, labels, told)
+            missing = " and ".join(each for each in SUITES if each not in labels)
+            return Archive(apt, labels, missing and f"{missing} could not be read: {told}")
         trouble = trouble or told
     if "cannot be reached" in trouble:
         raise CannotRun(f"cannot fetch package lists: {trouble}")
