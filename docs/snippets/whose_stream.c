@@ -54,14 +54,15 @@ int stream_is_mine(void *libamdhip64, void *stream)
 /* [end] */
 
 /* [the owner] */
-struct search {
-    void *stream, *owner;
-    int copies, cannot_tell;
+enum { MOST_COPIES = 16 };
+struct copies {
+    void *copy[MOST_COPIES];
+    int count;
 };
 
 static int look_at(struct dl_phdr_info *info, size_t size, void *data)
 {
-    struct search *search = data;
+    struct copies *copies = data;
     const char *slash = strrchr(info->dlpi_name, '/');
     const char *name = slash ? slash + 1 : info->dlpi_name;
     void *copy;
@@ -71,30 +72,30 @@ static int look_at(struct dl_phdr_info *info, size_t size, void *data)
         return 0;
     /* RTLD_NOLOAD: only what is loaded already, never a further copy. */
     copy = dlopen(info->dlpi_name, RTLD_LAZY | RTLD_NOLOAD);
-    if (!copy)
-        return 0;
-    search->copies++;
-    switch (stream_is_mine(copy, search->stream)) {
-    case STREAM_MINE:
-        search->owner = copy; /* kept open: the caller uses it */
-        return 1;
-    case STREAM_CANNOT_TELL:
-        search->cannot_tell++;
-        break;
-    }
-    dlclose(copy);
-    return 0;
+    if (copy)
+        copies->copy[copies->count++] = copy;
+    return copies->count == MOST_COPIES;
 }
 
-/* The loaded copy of the runtime that knows this stream, to be used with dlsym(); NULL where no
- * copy does, or where it cannot be told.  Loads nothing.  A copy that nobody has used so far is
- * initialised by being asked. */
+/* The loaded copy of the runtime that knows this stream, for dlsym() and later dlclose(); NULL
+ * where none does.  Loads nothing.  A copy that nobody has used so far is initialised by being
+ * asked. */
 void *owner_of_stream(void *stream)
 {
-    struct search search = {.stream = stream};
+    struct copies copies = {.count = 0};
+    void *owner = NULL;
+    int n;
 
-    dl_iterate_phdr(look_at, &search);
-    return search.owner;
+    /* First all copies, then the questions: the loader is locked inside of dl_iterate_phdr(), and
+     * a runtime that initialises itself there could wait for a thread that needs it. */
+    dl_iterate_phdr(look_at, &copies);
+    for (n = 0; n < copies.count; n++) {
+        if (!owner && stream_is_mine(copies.copy[n], stream) == STREAM_MINE)
+            owner = copies.copy[n];
+        else
+            dlclose(copies.copy[n]);
+    }
+    return owner;
 }
 /* [end] */
 
