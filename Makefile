@@ -3,20 +3,25 @@
 
 SHELL := /bin/bash
 BIN := .venv/bin
+VERSIONS := 5.2 5.7 6.4 7.2
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help matrix test setup native runtimes lint format docs bench sanitize wheel clean
+.PHONY: help matrix test test-versions setup native runtimes lint format docs bench sanitize wheel clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-	while IFS='|' read -r name text; do printf 'make %-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+	while IFS='|' read -r name text; do printf 'make %-14s %s\n' "$$name" "$$text"; done
 
 matrix: native runtimes ## set everything up, run every pattern against every fix, print the matrix
 	@$(BIN)/xdiag matrix $(ARGS)
 
 test: setup ## set everything up, run the tests
-	@$(BIN)/pytest -m "not slow" $(ARGS)
+	@$(BIN)/pytest -m "not slow and not versions" $(ARGS)
+
+test-versions: setup ## run what needs the real HIP 5.7, 6.4 and 7.2, fetched into the cache
+	@$(BIN)/xdiag runtimes add $(VERSIONS)
+	@XDIAG_TEST_REQUIRE_VERSIONS=1 $(BIN)/pytest -m versions $(ARGS)
 
 setup: .venv/.dev native runtimes ## make .venv with xdiag and the tools for its development
 
