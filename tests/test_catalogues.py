@@ -8,6 +8,7 @@ import pytest
 from support import cells_for
 
 from xdiag import native, platforms
+from xdiag.api.questions import QUESTIONS
 from xdiag.consumers import CONSUMERS
 from xdiag.engine.environment import PLACEHOLDERS
 from xdiag.fixes import FIXES
@@ -98,15 +99,12 @@ def _define(step: Step, values: set[str], runtimes: set[str], actors: set[str]) 
         values.add(step.result)
 
 
-#: They need a kernel, a graph, or memory of a kind that a story does not make; the recorder sees
-#: them when programs call them.
-NEED_MORE = {
-    "MallocAsync", "FreeAsync", "MemcpyWithStream", "MemcpyHtoDAsync", "MemcpyDtoHAsync",
-    "MemcpyDtoDAsync", "MemcpyPeerAsync", "Memcpy2DAsync", "MemsetD8Async", "MemsetD32Async",
-    "Memset2DAsync", "MemPrefetchAsync", "StreamWriteValue32", "StreamWaitValue32",
-    "StreamAttachMemAsync", "LaunchKernel", "ExtLaunchKernel", "LaunchCooperativeKernel",
-    "ModuleLaunchKernel", "ExtModuleLaunchKernel", "ModuleLaunchCooperativeKernel", "GraphLaunch",
-    "LaunchHostFunc", "EventRecordWithFlags",
+#: They need a kernel, a graph, or memory of a kind that a story does not make; `xdiag api` asks
+#: them, and the recorder sees them when programs call them.
+NEED_MORE = {question.call for question in QUESTIONS if question.group in ("memory", "launch")} | {
+    "StreamBeginCaptureToGraph", "StreamUpdateCaptureDependencies", "EventRecordWithFlags",
+    "ExtStreamGetCUMask", "StreamGetAttribute", "StreamSetAttribute", "StreamCopyAttributes",
+    "LaunchHostFunc",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from xdiag import __version__, platforms
 from xdiag.api.handles import CONTROL, HANDLES, Handle
-from xdiag.api.measured_data import EXIT, HANG, Entry, Measured, Subject
+from xdiag.api.measured_data import EXIT, HANG, PATIENCE, ROUNDS, SURE, Entry, Measured, Subject
 from xdiag.api.questions import QUESTIONS, Question, Way
 from xdiag.api.readings import named, succeeded
 from xdiag.engine.run import Engine
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from xdiag.engine.messages import Paths
     from xdiag.model import Outcome, Result, Target
 
-#: Seconds after which a question hangs, and those given to it when it is asked again to be sure: a
-#: busy machine is slow, and that is no answer.
-PATIENCE, SURE = 2.0, 8.0
-#: How often each question is asked: what a call finds in freed memory differs from time to time.
-ROUNDS = 3
 _OPEN = ("main: A = open(first, local)", "main: A.Init(0)")
 
 

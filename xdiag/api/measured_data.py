@@ -6,6 +6,11 @@ import msgspec
 
 from xdiag.model import Record
 
+#: Seconds after which a question hangs, and those given to it when it is asked again to be sure: a
+#: busy machine is slow, and that is no answer.
+PATIENCE, SURE = 2.0, 8.0
+#: How often each question is asked: what a call finds in freed memory differs from time to time.
+ROUNDS = 3
 #: Answers that are no error code: the call did not return.
 HANG = "hang"
 EXIT = "exit"
@@ -54,3 +59,10 @@ class Measured(Record, frozen=True):
     def label(self) -> str:
         """The version as tables name it: 5.2 for 5.2.21153."""
         return ".".join(self.subject.version.split(".")[:2])
+
+
+class Document(Record, frozen=True):
+    """What ``xdiag api --json`` writes: measurements of one runtime or several."""
+
+    schema_version: int
+    measured: tuple[Measured, ...]

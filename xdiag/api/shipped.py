@@ -1,4 +1,4 @@
-"""The measurements that xdiag ships, one file a version."""
+"""The measurements that xdiag ships: a file a version, as ``xdiag api --measure -o`` wrote it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import resources
 
 import msgspec
 
-from xdiag.api.measured_data import Measured
+from xdiag.api.measured_data import Document, Measured
 
 
 def version_key(label: str) -> tuple[int, ...]:
@@ -18,7 +18,12 @@ def version_key(label: str) -> tuple[int, ...]:
 @cache
 def shipped() -> tuple[Measured, ...]:
     """All of them, the oldest version first."""
-    decode = msgspec.json.Decoder(Measured).decode
+    decode = msgspec.json.Decoder(Document).decode
     files = resources.files("xdiag.api") / "measured"
-    found = [decode(file.read_bytes()) for file in files.iterdir() if file.name.endswith(".json")]
+    found = [
+        measured
+        for file in files.iterdir()
+        if file.name.endswith(".json")
+        for measured in decode(file.read_bytes()).measured
+    ]
     return tuple(sorted(found, key=lambda measured: version_key(measured.label)))

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from xdiag.cli import output
+from xdiag.cli.options import choose_target, targets_options
 from xdiag.errors import NOTHING_WRONG, CannotRun, Usage, near_matches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xdiag.api.measured_data import Measured
+    from xdiag.model import Target
     from xdiag.render.api_table import Sheet
 
 _ENDINGS = {".md": "markdown", ".json": "json", ".csv": "csv"}
@@ -32,10 +34,6 @@ _ENDINGS = {".md": "markdown", ".json": "json", ".csv": "csv"}
 @click.option("--safe", is_flag=True, help="Which calls to ask of an unknown handle, best first.")
 @click.option("--measure", "measuring", is_flag=True, help="Measure it here and now.")
 @click.option(
-    "--runtime", "runtimes", multiple=True, metavar="RUNTIME",
-    help="With --measure: a library file, or what xdiag runtimes lists; may be repeated.",
-)  # fmt: skip
-@click.option(
     "--rounds", type=click.IntRange(1, 100), default=3, show_default=True,
     help="With --measure: how often each question is asked.",
 )  # fmt: skip
@@ -51,6 +49,7 @@ _ENDINGS = {".md": "markdown", ".json": "json", ".csv": "csv"}
     help="How it is written.  [default: by FILE's ending, else table]",
 )
 @click.option("--output", "-o", "path", metavar="FILE", help="Write there, not to the terminal.")
+@targets_options
 def command(
     versions: tuple[str, ...],
     calls: tuple[str, ...],
@@ -58,12 +57,14 @@ def command(
     changes: str | None,
     safe: bool,
     measuring: bool,
-    runtimes: tuple[str, ...],
     rounds: int,
     jobs: int,
     as_json: bool,
     form: str | None,
     path: str | None,
+    runtimes: tuple[str, ...],
+    agent: str,
+    kernel_cache: bool,
 ) -> int:
     """Show what each HIP call does with a bad stream handle: reports, lies, crashes or hangs.
 
@@ -90,7 +91,8 @@ def command(
     chosen_calls = _pick([question.call for question in QUESTIONS], wanted, "call")
     chosen_handles = _pick([handle.id for handle in HANDLES], handles, "kind of handle")
     if measuring:
-        measured = _measured(runtimes, chosen_calls, chosen_handles, rounds, jobs)
+        targets = [choose_target(each, agent, kernel_cache) for each in runtimes or (None,)]
+        measured = _measured(targets, chosen_calls, chosen_handles, rounds, jobs)
     else:
         measured = _shipped()
     measured = _of_versions(measured, changes.split("..") if changes else versions)
@@ -133,30 +135,26 @@ def _shipped() -> list[Measured]:
 
 
 def _measured(
-    runtimes: Sequence[str], calls: Sequence[str], handles: Sequence[str], rounds: int, jobs: int
+    targets: Sequence[Target], calls: Sequence[str], handles: Sequence[str], rounds: int, jobs: int
 ) -> list[Measured]:
-    """Measure the runtimes named, or the one that the other commands use.
-
-    Raises CannotRun where one of them cannot be used, Usage for what is no runtime.
-    """
+    """Measure each of the runtimes."""
     from xdiag.api.handles import HANDLES
-    from xdiag.api.measure import measure
+    from xdiag.api.measure import count, measure
     from xdiag.api.questions import QUESTIONS
-    from xdiag.runtimes.choose import choose
     from xdiag.runtimes.copies import copies
 
-    targets = [choose(runtime) for runtime in runtimes] or [choose()]
+    questions = [question for question in QUESTIONS if question.call in calls]
+    kinds = [handle for handle in HANDLES if handle.id in handles]
     found = []
     for target in targets:
-        click.echo(f"xdiag: asking HIP {target.version}", err=True)
+        click.echo(
+            f"xdiag: HIP {target.version}: up to {count(questions, kinds, rounds)} questions,"
+            " each in a process of its own",
+            err=True,
+        )
         found.append(
             measure(
-                target,
-                copies(target),
-                questions=[question for question in QUESTIONS if question.call in calls],
-                handles=[handle for handle in HANDLES if handle.id in handles],
-                rounds=rounds,
-                jobs=jobs,
+                target, copies(target), questions=questions, handles=kinds, rounds=rounds, jobs=jobs
             )
         )
     return found

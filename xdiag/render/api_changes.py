@@ -12,7 +12,7 @@ from xdiag.api.changes import changes
 from xdiag.api.safe import questions
 from xdiag.model import SCHEMA_VERSION
 from xdiag.render import json_document
-from xdiag.render.api_table import Sheet, measured_on, words
+from xdiag.render.api_table import Sheet, show_measured_on, words
 from xdiag.render.markdown import table as markdown_table
 from xdiag.render.terminal import printed
 from xdiag.render.text import count
@@ -103,12 +103,7 @@ def show_changes(sheet: Sheet, console: Console) -> None:
         _show(console, heads, rows)
         console.print()
     console.print(Text(change_summary(sheet)))
-    _show_measured_on(console, (sheet.measured[0], sheet.measured[-1]))
-
-
-def _show_measured_on(console: Console, measured: Sequence[Measured]) -> None:
-    for version, on in measured_on(measured):
-        console.print(Text(f"{version}: {on}."))
+    show_measured_on(console, (sheet.measured[0], sheet.measured[-1]))
 
 
 # ---- safe questions ----
@@ -178,13 +173,13 @@ def show_safe(sheet: Sheet, console: Console) -> None:
         console.print(Text(title, style="bold"))
         _show(console, SAFE_HEADS, safe_rows(safeties, sheet.full_name("")))
         console.print()
-    _show_measured_on(console, sheet.measured)
+    show_measured_on(console, sheet.measured)
 
 
 def _show(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for head in heads:
-        table.add_column(head, overflow="fold")
+    for place, head in enumerate(heads):
+        table.add_column(head, overflow="fold", no_wrap=place == 0)
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -7,19 +7,21 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from xdiag import platforms
 from xdiag.api.handles import BAD, HANDLES
-from xdiag.api.measured_data import HANG, Entry
+from xdiag.api.measured_data import HANG, Document, Entry
 from xdiag.api.questions import QUESTIONS
 from xdiag.api.readings import MEANS, Reading, named, reading, readings, succeeded, worst
+from xdiag.model import SCHEMA_VERSION
 from xdiag.render import json_document
 from xdiag.render.markdown import table as markdown_table
 from xdiag.render.styles import TERMINAL
-from xdiag.render.terminal import printed
+from xdiag.render.terminal import printed, show_pairs
 from xdiag.render.text import markdown as escaped
 
 if TYPE_CHECKING:
@@ -156,6 +158,11 @@ def _every(sheet: Sheet, version: int, call: str) -> str:
     return given.pop() if len(given) == 1 else ""
 
 
+def asked_as(call: str) -> str:
+    """The call as it is asked, with its arguments; ``h`` is the handle."""
+    return next(question.ways[-1].ask for question in QUESTIONS if question.call == call)
+
+
 # ---- rows ----
 
 
@@ -215,7 +222,8 @@ def show(sheet: Sheet, console: Console, by: str = "") -> None:
     """Print what there is: the overview, or, ``by`` "call" or "handle", the answers themselves."""
     if by == "call":
         for call in sheet.calls:
-            _show_rows(console, sheet, sheet.full_name(call), "handle", by_call(sheet, call))
+            title = f"{sheet.full_name(call)}, asked as {sheet.full_name(asked_as(call))}"
+            _show_rows(console, sheet, title, "handle", by_call(sheet, call))
     elif by == "handle":
         titles = {handle.id: handle.title for handle in HANDLES}
         for handle in sheet.handles:
@@ -281,31 +289,36 @@ def _marked(seen: Iterable[Reading]) -> Text:
 
 def _show_foot(console: Console, sheet: Sheet, *, overview: bool) -> None:
     if overview:
-        console.print(Text(legend()))
-        console.print(Text(kinds()))
+        show_pairs(console, legend())
+        console.print()
+        show_pairs(console, kinds())
         console.print()
     for place, reason in reasons(sheet):
         console.print(Text(f"Not asked: {place}: {reason}."))
-    for version, on in measured_on(sheet.measured):
-        console.print(Text(f"{version}: {on}."))
+    show_measured_on(console, sheet.measured)
     if any(each.subject.agent == "software" for each in sheet.measured):
         console.print(Text(STANDS_IN))
     if overview:
         console.print(
-            Text("--call NAME or --handle KIND shows the answers themselves, and 0, 1 and 2.")
+            Text("--call NAME or --handle KIND shows the answers themselves, also to 0, 1 and 2.")
         )
 
 
-def legend() -> str:
-    """What the overview's marks say, in one line."""
+def show_measured_on(console: Console, measured: Sequence[Measured]) -> None:
+    """Print what each version was measured on."""
+    show_pairs(console, [(version, f"{on}.") for version, on in measured_on(measured)])
+
+
+def legend() -> list[tuple[str, str]]:
+    """What the overview's marks say."""
     shown = [each for each in MARKS if each != Reading.ACCEPTS]
-    return "; ".join(f"{MARKS[each]} {each.value}: {MEANS[each]}" for each in shown) + "."
+    return [(MARKS[each], f"{each.value}: {MEANS[each]}") for each in shown]
 
 
-def kinds() -> str:
-    """What the overview's columns say, in one line."""
+def kinds() -> list[tuple[str, str]]:
+    """What the overview's letters stand for: kinds of handle."""
     titles = {handle.id: handle.title for handle in HANDLES}
-    return "; ".join(f"{letter} {id}: {titles[id]}" for id, letter in LETTERS.items()) + "."
+    return [(letter, f"{id}: {titles[id]}") for id, letter in LETTERS.items()]
 
 
 # ---- for documents and programs ----
@@ -322,26 +335,20 @@ def render(sheet: Sheet, form: str, by: str = "", width: int | None = None) -> s
     return printed(lambda console: show(sheet, console, by), width)
 
 
-def data(sheet: Sheet) -> dict[str, object]:
+def data(sheet: Sheet) -> Document:
     """The measurements with only the calls and kinds of handle that are shown."""
-    from msgspec.structs import replace
-
-    from xdiag.model import SCHEMA_VERSION
-
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "measured": [
-            replace(
-                each,
-                calls={
-                    call: {h: row[h] for h in sheet.handles if h in row}
-                    for call in sheet.calls
-                    if (row := each.calls.get(call)) is not None
-                },
-            )
-            for each in sheet.measured
-        ],
-    }
+    chosen = tuple(
+        replace(
+            each,
+            calls={
+                call: {handle: row[handle] for handle in sheet.handles if handle in row}
+                for call in sheet.calls
+                if (row := each.calls.get(call)) is not None
+            },
+        )
+        for each in sheet.measured
+    )
+    return Document(schema_version=SCHEMA_VERSION, measured=chosen)
 
 
 _CSV = ("call", "handle", "version", "reading", "answers", "reason", "build_id", "agent")
@@ -389,7 +396,7 @@ def markdown(sheet: Sheet, by: str = "") -> str:
                 markdown_table(("handle", *heads), by_call(sheet, call)),
             ]
     else:
-        parts += [overview_markdown(sheet), escaped(legend()), escaped(kinds())]
+        parts += [overview_markdown(sheet), legend_markdown()]
     parts += foot_markdown(sheet)
     return "\n\n".join(parts) + "\n"
 
@@ -409,6 +416,14 @@ def overview_markdown(sheet: Sheet, link: bool = False) -> str:
         ]
         rows.append(f"| {' | '.join((name, *cells))} |")
     return "\n".join([f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", *rows])
+
+
+def legend_markdown() -> str:
+    """What the overview's marks and letters say, as two lists."""
+    lists = (legend(), kinds())
+    return "\n\n".join(
+        "\n".join(f"- `{sign}` {escaped(said)}" for sign, said in pairs) for pairs in lists
+    )
 
 
 def foot_markdown(sheet: Sheet) -> list[str]:
