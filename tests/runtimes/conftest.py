@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from xdiag.errors import CannotRun
 from xdiag.runtimes import agent, choose, fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 #: A HIP runtime that asks an HSA runtime of ours how many devices there are.
 FAKE_HIP = """
@@ -125,6 +126,14 @@ def fetched_cache(fetched: fetch.Added, empty_machine: Path) -> fetch.Added:
     """The real package as the only runtime of this machine."""
     os.environ["XDG_CACHE_HOME"] = str(Path(fetched.path).parents[2])  # undone by monkeypatch
     return fetched
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A directory that every user can get to and write to, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="xdiag-test-") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
 
 
 def in_fork(work: Callable[[], Any], *, user: int | None = None) -> tuple[int, str]:

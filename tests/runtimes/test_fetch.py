@@ -10,10 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import elftools.elf.elffile  # noqa: F401  imported before a child gives up its rights
 import pytest
@@ -21,9 +20,6 @@ import pytest
 from runtimes.conftest import in_fork
 from xdiag.errors import CannotRun, Usage
 from xdiag.runtimes import apt, entries, fetch, find
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NOBODY = 65534
 
@@ -33,14 +29,6 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 def _silent(text: str) -> None:
     del text
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A directory that every user can get to and write to, which pytest's own are not."""
-    with tempfile.TemporaryDirectory(prefix="xdiag-test-") as name:
-        Path(name).chmod(0o777)
-        yield Path(name)
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from runtimes.conftest import compile_library
+from runtimes.conftest import compile_library, in_fork
 from runtimes.small_archive import SmallArchive
 from xdiag.errors import CannotRun
-from xdiag.runtimes import apt, entries, fetch, find, suites
+from xdiag.runtimes import apt, entries, fetch, find, suites, workplace
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get here"),
@@ -26,6 +26,7 @@ pytestmark = [
 
 RUNTIME = '#include <stdio.h>\nint hipInit(unsigned flags) { return puts("") + (int)flags; }'
 LIB = "usr/lib/here"
+NOBODY = 65534
 
 
 def _silent(text: str) -> None:
@@ -55,22 +56,22 @@ def _stock(archive: SmallArchive, top: Path) -> None:
                 f"{LIB}/gconv/UTF-16.so": libc, "usr/share/doc/libc6/copyright": "free",
             },
         )  # fmt: skip
-    for suite, name, version in (
-        ("oldstable", "libamdhip64-5", "5.2.3-8"),
-        ("stable", "libamdhip64-5", "5.7.1-6+deb13u1"),
-        ("testing unstable", "libamdhip64-6", "6.4.3-5"),
-        ("unstable", "libamdhip64-6", "6.4.4-1"),
-        ("experimental", "libamdhip64-7", "1:7.2.4-1~exp2"),
+    for suite, name, version, needs in (
+        ("oldstable", "libamdhip64-5", "5.2.3-8", "liba"),
+        ("stable", "libamdhip64-5", "5.7.1-6+deb13u1", "libb"),
+        ("testing unstable", "libamdhip64-6", "6.4.3-5", "libc"),
+        ("unstable", "libamdhip64-6", "6.4.4-1", "libd"),
+        ("experimental", "libamdhip64-7", "1:7.2.4-1~exp2", "libe"),
     ):
         soname = f"libamdhip64.so.{name[-1]}"
         library = compile_library(top / version / soname, RUNTIME)
         archive.add(
-            suite, name, version, depends=f"libc6, libx-{name[-1]}.{len(version)}",
+            suite, name, version, depends=f"libc6, {needs}-of-test",
             files={f"{LIB}/{soname}": library, f"{LIB}/libamdhip64.so": f"-> {soname}"},
         )  # fmt: skip
         needed = compile_library(top / version / "libx.so.1", "int x(void) { return 1; }")
         archive.add(
-            suite, f"libx-{name[-1]}.{len(version)}", "1:1-1",
+            suite, f"{needs}-of-test", "1:1-1",
             files={f"{LIB}/libx.so.1": needed, "usr/include/x.h": "int x(void);",
                    f"{LIB}/away.so": "-> /etc/passwd", f"{LIB}/libx.a": "x"},
         )  # fmt: skip
@@ -94,12 +95,12 @@ Machine = Callable[..., None]
 
 @pytest.fixture
 def machine(
-    archive: SmallArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_machine: Path
+    archive: SmallArchive, open_folder: Path, monkeypatch: pytest.MonkeyPatch, empty_machine: Path
 ) -> Machine:
     """A machine whose apt knows these sources and no others, and has no lists yet."""
 
     def of(*lines: str, sources: str = "") -> None:
-        folder = tmp_path / "etc"
+        folder = open_folder / "etc"
         (folder / "parts").mkdir(parents=True, exist_ok=True)
         (folder / "lists" / "partial").mkdir(parents=True, exist_ok=True)
         (folder / "sources.list").write_text("".join(f"{line}\n" for line in lines))
@@ -323,6 +324,28 @@ def test_packages_without_a_c_library_are_refused(
     with pytest.raises(CannotRun, match="no C library with a dynamic loader came with it"):
         fetch.add(_silent, "8")
     assert _left(empty_machine) == {".lock"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_unprivileged_user(
+    machine: Machine, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(open_folder / "cache"))
+    status, path = in_fork(lambda: fetch.add(_silent, "7.2").path, user=NOBODY)
+    assert status == 0, path
+    entry = entries.read(Path(path))
+    assert entry is not None and entry.libc == "2.44"
+    assert Path(entry.loader).stat().st_uid == NOBODY
+
+
+def test_a_disk_with_little_room(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, empty_machine: Path
+) -> None:
+    monkeypatch.setattr(workplace, "free_bytes", lambda folder: 300 << 20)
+    with pytest.raises(CannotRun, match="has 300 MiB free, a runtime needs 800: make room"):
+        fetch.add(_silent, "7.2")
+    assert _left(empty_machine) == {".lock"}
+    assert fetch.add(_silent, "5.2").new
 
 
 # ---- which source is Debian's archive ----------------------------------------------------------

@@ -152,12 +152,17 @@ class Apt:
         return "" if done.returncode == 0 and "Failed to fetch" not in done.stderr else _why(done)
 
     def targets(self, *, unfetched: bool = False) -> tuple[Target, ...]:
-        """Package lists that are there, or, ``unfetched``, all that the sources tell of."""
+        """Package lists that are there, or, ``unfetched``, all that the sources tell of.
+
+        Raises Failed where apt cannot read its sources.
+        """
         form = "\t".join(f"$({name})" for name in _TARGET)
         options = ["--no-release-info"] if unfetched else []
         done = self._run(
             "apt-get", "indextargets", *options, "--format", form, "Created-By: Packages"
         )
+        if done.returncode != 0:
+            raise Failed(f"apt cannot read its sources: {_why(done)}")
         rows = (line.split("\t") for line in done.stdout.splitlines())
         # What apt does not know it prints as it was asked for.
         known = (["" if each.startswith("$(") else each for each in row] for row in rows)

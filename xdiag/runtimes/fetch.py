@@ -37,7 +37,7 @@ _OF_THE_SYSTEM = ("libc6", "libc6-i386")
 #: runtime depends on is there: asked for first, because apt copes badly with a full disk.
 _ROOM = 200 << 20
 #: The same for a runtime with all it needs, and the lists of all suites.
-_ROOM_WITH_ALL = 700 << 20
+_ROOM_WITH_ALL = 800 << 20
 #: Seconds between two lines on how far a download has come.
 _TELL_EVERY = 5
 

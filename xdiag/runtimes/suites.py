@@ -34,6 +34,8 @@ _KEPT = (
     "Signed-By", "Trusted", "Allow-Insecure", "Allow-Weak", "Allow-Downgrade-To-Insecure",
     "Check-Valid-Until", "Check-Date", "Date-Max-Future", "Valid-Until-Min", "Valid-Until-Max",
 )  # fmt: skip
+#: In what apt could not do: reasons that do not tell whose archive a source is.
+_SAYS_NOTHING = ("cannot be reached", "no space left")
 _ONE_LINE = re.compile(r"\s*deb(?:-src)?\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s")
 
 
@@ -110,7 +112,7 @@ def open_archive(work: Path, say: Say) -> Archive:
             missing = " and ".join(each for each in SUITES if each not in labels)
             return Archive(apt, labels, missing and f"{missing} could not be read: {told}")
         trouble = trouble or told
-    if "cannot be reached" in trouble:
+    if any(each in trouble for each in _SAYS_NOTHING):
         raise CannotRun(f"cannot fetch package lists: {trouble}")
     raise NoArchive(
         "none of this system's package sources is Debian's archive"
