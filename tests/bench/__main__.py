@@ -15,6 +15,7 @@ BENCHMARKS = (
     "cell_cost",
     "startup",
     "matrix_time",
+    "versions_time",
     "many_cells",
     "loaded_check",
     "discover_cost",
