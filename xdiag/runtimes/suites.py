@@ -114,10 +114,9 @@ def open_archive(work: Path, say: Say) -> Archive:
         trouble = trouble or told
     if any(each in trouble for each in _SAYS_NOTHING):
         raise CannotRun(f"cannot fetch package lists: {trouble}")
-    raise NoArchive(
-        "none of this system's package sources is Debian's archive"
-        + (f" with suites such as {SUITES[2]}: {trouble}" if trouble else "")
-    )
+    # Another archive lacks suites of these names, of which there is no need to tell.
+    reason = f" ({trouble})" if trouble and " 404 " not in trouble else ""
+    raise NoArchive(f"none of them is Debian's archive, whose other suites may have it{reason}")
 
 
 def sources(apt: Apt) -> tuple[Source, ...]:
