@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from xdiag.api.telling import telling
 from xdiag.hypotheses import HYPOTHESES
 from xdiag.model import (
     Cell,
@@ -13,6 +14,7 @@ from xdiag.model import (
     Prediction,
     Result,
     Step,
+    StepRecord,
     Support,
     Verdict,
 )
@@ -197,3 +199,36 @@ def test_descriptions_name_code_and_call() -> None:
         "709 from hipStreamGetFlags, then SIGSEGV in hipStreamGetFlags"
     )
     assert describe(_result("x", OK)) == "ok"
+
+
+def test_silence_of_calls_that_do_not_look_is_no_evidence() -> None:
+    assert reading(_result("cross-thread", OK), telling={"StreamGetFlags"}) == Prediction.WORKS
+    assert reading(_result("cross-thread", OK), telling={"StreamGetDevice"}) is None
+    assert reading(_result("cross-thread", REFUSED), telling=()) == Prediction.FAILS
+    unasked = StepRecord(step=1, actor="worker", call="hipStreamGetFlags", state="unsupported")
+    silent = replace(OK, trace=(unasked,))
+    assert reading(_result("cross-thread", silent), telling={"StreamGetFlags"}) is None
+
+
+def test_the_calls_that_tell_are_those_that_were_measured() -> None:
+    old, new = telling("hip", "5.2.21153"), telling("hip", "7.2.53211")
+    assert old is not None and new is not None
+    assert "StreamGetFlags" in old and "StreamGetFlags" not in new
+    assert {"StreamGetCaptureInfo_v2", "GetStreamDeviceId"} <= old & new
+    # Newer ones than any that was measured are taken for like the newest.
+    assert telling("hip", "99.1.0") == new
+    assert telling("hip", "") is None and telling("no-such-platform", "1.0") is None
+
+
+def test_a_matrix_of_replay_alone_on_hip_7_does_not_clear_a_second_runtime() -> None:
+    step = replace(_USE, verb="StreamGetFlags")
+    cell = Cell("x", "second-runtime", "none", "replay", steps=(_SETUP, step))
+    results = [Result(cell, OK)]
+
+    def verdict(version: str) -> Verdict:
+        verdicts = weigh(results, HYPOTHESES, PATTERNS, "hip", telling("hip", version))
+        return next(each for each in verdicts if each.hypothesis == "two-runtimes")
+
+    assert verdict("6.4.43484").mark is Support.REFUTED
+    assert verdict("7.2.53211").mark is Support.OPEN
+    assert "no call failed in second-runtime, but none of those" in verdict("7.2.53211").because

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from xdiag import __version__
+from xdiag.api.telling import telling
 from xdiag.engine.run import Engine
 from xdiag.hypotheses import HYPOTHESES
 from xdiag.model import FAULTS, SCHEMA_VERSION, Report
@@ -61,7 +62,9 @@ def run(
         target=target,
         host=host(),
         results=ordered,
-        verdicts=weigh(ordered, HYPOTHESES, PATTERNS, target.platform),
+        verdicts=weigh(
+            ordered, HYPOTHESES, PATTERNS, target.platform, telling(target.platform, target.version)
+        ),
         planned=len(cells),
         seconds=time.monotonic() - clock,
         started=started.isoformat(timespec="seconds"),

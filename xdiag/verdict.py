@@ -9,6 +9,9 @@ says something about that call, not about the handle.
 A fix that has not taken effect tests nothing: where what the hypothesis blames, two loaded copies,
 is still there under it (LD_PRELOAD does not reach a library that is opened by its path), the cell
 is evidence neither way.
+
+Nor is silence: where a version's calls return success for a stream that they do not know, as most
+of HIP 7 do, a cell without one that would have said so does not show that the stream was usable.
 """
 
 from __future__ import annotations
@@ -52,15 +55,18 @@ def describe(result: Result) -> str:
     return str(outcome.kind.value)
 
 
-def reading(result: Result, platform: str = "hip") -> Prediction | None:
+def reading(
+    result: Result, platform: str = "hip", telling: Collection[str] | None = None
+) -> Prediction | None:
     """Whether the handle was usable in this cell; None where the cell does not tell.
 
-    A cell tells nothing if it was not run, if its set-up failed, or if a call that accepted the
-    handle returned an error of another kind.
+    A cell tells nothing if it was not run, if its set-up failed, if a call that accepted the handle
+    returned an error of another kind, or if none of the ``telling`` calls was among those that
+    succeeded; None for all calls.
     """
     outcome = result.outcome
     if outcome.kind == OutcomeKind.OK:
-        return Prediction.WORKS
+        return Prediction.WORKS if telling is None or _asked(result, telling) else None
     at = outcome.step if outcome.step is not None else outcome.died_at
     if at is None or result.cell.steps[at].phase == "setup":
         return None
@@ -71,6 +77,15 @@ def reading(result: Result, platform: str = "hip") -> Prediction | None:
     if outcome.kind == OutcomeKind.ERROR and outcome.code in refusals:
         return Prediction.FAILS
     return None
+
+
+def _asked(result: Result, calls: Collection[str]) -> bool:
+    """Whether one of these calls was made in the use of the stream, and returned."""
+    undone = {record.step for record in result.outcome.trace if record.state != "done"}
+    return any(
+        step.phase == "use" and step.verb in calls and place not in undone
+        for place, step in enumerate(result.cell.steps)
+    )
 
 
 def _copies(result: Result) -> int:
@@ -100,11 +115,13 @@ class _Observation:
         ]
 
 
-def _observe(results: Iterable[Result], platform: str) -> dict[tuple[str, str], _Observation]:
+def _observe(
+    results: Iterable[Result], platform: str, telling: Collection[str] | None
+) -> dict[tuple[str, str], _Observation]:
     """By pattern and fix: failing if any consumer fails, since HIP 7 checks in some calls only."""
     told: dict[tuple[str, str], list[tuple[Prediction, Result]]] = defaultdict(list)
     for result in results:
-        what = reading(result, platform)
+        what = reading(result, platform, telling)
         if what is not None:
             told[result.cell.pattern, result.cell.fix].append((what, result))
     observations = {}
@@ -124,17 +141,28 @@ def weigh(
     hypotheses: Iterable[Hypothesis],
     patterns: Iterable[Pattern],
     platform: str = "hip",
+    telling: Collection[str] | None = None,
 ) -> tuple[Verdict, ...]:
-    """A verdict per hypothesis, in the catalogue's order."""
-    observed = _observe(results, platform)
-    stories = list(patterns)
-    return tuple(_weigh_one(hypothesis, stories, observed) for hypothesis in hypotheses)
+    """A verdict per hypothesis, in the catalogue's order.
+
+    ``telling`` are the calls whose success says that the runtime knows the stream, where not all
+    of them do (``xdiag.api.telling``).
+    """
+    results, stories = list(results), list(patterns)
+    observed = _observe(results, platform, telling)
+    silent = {
+        result.cell.pattern
+        for result in results
+        if result.outcome.kind is OutcomeKind.OK and reading(result, platform, telling) is None
+    }
+    return tuple(_weigh_one(hypothesis, stories, observed, silent) for hypothesis in hypotheses)
 
 
 def _weigh_one(
     hypothesis: Hypothesis,
     patterns: Sequence[Pattern],
     observed: dict[tuple[str, str], _Observation],
+    silent: Collection[str],
 ) -> Verdict:
     must_fail = [p.id for p in patterns if p.predicts.get(hypothesis.id) == Prediction.FAILS]
     must_work = [p.id for p in patterns if p.predicts.get(hypothesis.id) == Prediction.WORKS]
@@ -171,6 +199,11 @@ def _weigh_one(
         because = f"it says that {_all(surprising)} must fail, and {_it_works(surprising)}"
     elif not failing:
         mark, because = Support.OPEN, f"no cell that could tell was run ({_some(must_fail)})"
+        if mute := [id for id in must_fail if id in silent]:
+            because += (
+                f"; no call failed in {_all(mute)}, but none of those made there looks whether the"
+                " stream is known on this version (the consumer driver's do)"
+            )
     elif broken:
         mark = Support.OPEN
         because = f"{_all(failing)} {_fail(failing)} as it says, but so does {_all(broken)}"
