@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from xdiag.api.handles import BAD
+from xdiag.api.safe import questions
+from xdiag.api.shipped import shipped
 from xdiag.engine.environment import start_environment
 from xdiag.errors import XdiagError
 from xdiag.runtimes.choose import choose
 from xdiag.runtimes.copies import copies
 
 if TYPE_CHECKING:
+    from xdiag.api.measured_data import Measured
     from xdiag.model import Target
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -187,3 +191,26 @@ def test_it_is_c_of_1999() -> None:
         [*command, str(SNIPPETS / "whose_stream.c")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+# ---- what the page says of other calls, held against the measured table ----
+
+
+def test_it_is_the_best_question_and_the_only_one_that_every_version_has() -> None:
+    found = questions(*shipped())
+    everywhere = [each for each in found if all(_exports(table, each.call) for table in shipped())]
+    assert [each.call for each in everywhere if each.tells] == ["StreamGetCaptureInfo_v2"]
+
+
+@pytest.mark.parametrize("table", shipped(), ids=lambda table: table.label)
+def test_the_codes_are_those_of_the_table(table: Measured) -> None:
+    answers = table.calls["StreamGetCaptureInfo_v2"]
+    refused = "1" if table.label == "5.2" else "709"
+    bad = {handle: entry.answers for handle, entry in answers.items() if handle in BAD}
+    assert len([asked for asked in bad.values() if asked]) > 5
+    assert {code for asked in bad.values() for code in asked} == {refused}
+    assert set(answers["live"].answers) == {"0"}
+
+
+def _exports(table: Measured, call: str) -> bool:
+    return any(entry.answers for entry in table.calls.get(call, {}).values())
