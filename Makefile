@@ -20,8 +20,9 @@ test: setup ## set everything up, run the tests
 	@$(BIN)/pytest -m "not slow and not versions" $(ARGS)
 
 test-versions: setup ## run what needs the real HIP 5.7, 6.4 and 7.2, fetched into the cache
-	@$(BIN)/xdiag runtimes add $(VERSIONS)
-	@XDIAG_TEST_REQUIRE_VERSIONS=1 $(BIN)/pytest -m versions $(ARGS)
+	@if $(BIN)/xdiag runtimes add $(VERSIONS); then export XDIAG_TEST_REQUIRE_VERSIONS=1; \
+	else echo "test-versions: versions that could not be fetched are skipped"; fi; \
+	$(BIN)/pytest -m versions $(ARGS)
 
 setup: .venv/.dev native runtimes ## make .venv with xdiag and the tools for its development
 
