@@ -11,6 +11,9 @@ from xdiag.api.changes import changes
 from xdiag.api.handles import BAD, HANDLES
 from xdiag.api.readings import Reading, is_answer, named, readings, worst
 from xdiag.api.safe import nearest, questions
+from xdiag.api.shipped import shipped
+from xdiag.consumers import CONSUMERS, SAFE_QUESTIONS
+from xdiag.model import parse_step
 
 R = Reading
 
@@ -137,3 +140,12 @@ def test_the_measurement_to_go_by(version: str, label: str) -> None:
 def test_no_measurement_to_go_by() -> None:
     with pytest.raises(ValueError, match="nothing was measured"):
         nearest((), "7.2")
+
+
+def test_the_driver_consumer_asks_the_safe_questions_first_in_their_order() -> None:
+    in_order = [each.call for each in questions(*shipped()) if not each.fooled_by]
+    assert in_order == list(SAFE_QUESTIONS)
+    driver = next(consumer for consumer in CONSUMERS if consumer.id == "driver")
+    steps = driver.expand(parse_step("main: use(A, s)"))
+    assert isinstance(steps, tuple)
+    assert [step.verb for step in steps[: len(in_order)]] == in_order

@@ -20,6 +20,8 @@ class Handle(Record, frozen=True):
     asked: str = "A"
     #: Whether the owner can do something with the stream before it goes bad.
     owned: bool = False
+    #: Whether the stream is gone, so that a new one may have its address.
+    gone: bool = False
     #: Valid by the API's documentation: success is right.
     documented: bool = False
     #: The control: a call that does not succeed with it is not judged.
@@ -27,6 +29,7 @@ class Handle(Record, frozen=True):
 
 
 _STREAM = "main: s = A.StreamCreateWithFlags(0)"
+_OTHERS = tuple(f"main: o{n} = A.StreamCreateWithFlags(0)" for n in range(7))
 #: See ``patterns``: memory of a thread that is not the main one lies above 4 GiB.
 _HIGH_STREAM = ("main: maker = thread()", "maker: s = A.StreamCreateWithFlags(0)")
 
@@ -54,14 +57,17 @@ HANDLES: tuple[Handle, ...] = (
         make=(_STREAM,),
         last=("main: h = same(s)", "main: A.StreamDestroy(s)"),
         owned=True,
+        gone=True,
     ),
     Handle(
         id="reset",
         title="a stream of a device that was reset since",
-        make=(_STREAM,),
+        # Others are destroyed with it, whose addresses new streams are given first.
+        make=(*_OTHERS, _STREAM),
         then=("main: A.DeviceReset()",),
         last=("main: h = same(s)",),
         owned=True,
+        gone=True,
     ),
     Handle(
         id="truncated",
@@ -100,6 +106,7 @@ HANDLES: tuple[Handle, ...] = (
             "main: s = stream_of_callback()",
         ),
         last=("main: h = same(s)", "worker: end()"),
+        gone=True,
     ),
     Handle(
         id="null",

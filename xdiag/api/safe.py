@@ -29,6 +29,8 @@ class Safety(Record, frozen=True):
     fooled_by: tuple[str, ...] = ()
     #: It says an error though they are documented as valid.
     refuses: tuple[str, ...] = ()
+    #: Versions that do not have it.
+    absent_in: tuple[str, ...] = ()
 
     @property
     def safe(self) -> bool:
@@ -55,7 +57,12 @@ def questions(*measured: Measured) -> tuple[Safety, ...]:
     return tuple(
         sorted(
             found,
-            key=lambda each: (len(each.harmed_by), len(each.fooled_by), len(each.refuses)),
+            key=lambda each: (
+                len(each.harmed_by),
+                len(each.fooled_by),
+                len(each.absent_in),
+                len(each.refuses),
+            ),
         )
     )
 
@@ -83,6 +90,11 @@ def _safety(call: str, measured: Sequence[Measured]) -> Safety | None:
         harmed_by=handles(Reading.CRASHES, Reading.HANGS),
         fooled_by=handles(Reading.LIES),
         refuses=handles(Reading.REPORTS, bad=False),
+        absent_in=tuple(
+            version.label
+            for version in measured
+            if any(entry.absent for entry in version.calls.get(call, {}).values())
+        ),
     )
 
 

@@ -75,36 +75,43 @@ def command(
         raise Usage(f"--json and --format {form} cannot both be")
     if runtimes and not measuring:
         raise Usage("--runtime goes with --measure; --version picks among what was measured")
-    if changes and safe:
+    if changes is not None and safe:
         raise Usage("--changes and --safe cannot both be")
     path = output.destination(path)
     form = "json" if as_json else form or _ENDINGS.get(Path(path or "").suffix.lower(), "table")
-    if form == "csv" and (changes or safe):
+    if form == "csv" and (changes is not None or safe):
         raise Usage("csv is for the table itself, not for --changes or --safe")
 
-    from xdiag.api.handles import HANDLES
+    from xdiag.api.handles import CONTROL, HANDLES
     from xdiag.api.questions import QUESTIONS
     from xdiag.render.api_table import Sheet
 
-    prefix = "hip"
-    wanted = [glob.removeprefix(prefix) for glob in calls]
+    span = _span(changes) if changes is not None else ()
+    wanted = [glob.removeprefix("hip") for glob in calls]
     chosen_calls = _pick([question.call for question in QUESTIONS], wanted, "call")
     chosen_handles = _pick([handle.id for handle in HANDLES], handles, "kind of handle")
     if measuring:
+        chosen_handles = list(dict.fromkeys((CONTROL, *chosen_handles)))
         targets = [choose_target(each, agent, kernel_cache) for each in runtimes or (None,)]
         measured = _measured(targets, chosen_calls, chosen_handles, rounds, jobs)
     else:
         measured = _shipped()
-    measured = _of_versions(measured, changes.split("..") if changes else versions)
-    if changes and (len(changes.split("..")) != 2 or len(measured) < 2):
-        raise Usage(f"--changes takes two versions, as 6.4..7.2, not {changes!r}")
-    if changes:
-        first, last = changes.split("..")
-        measured = [_of_versions(measured, (each,))[0] for each in (first, last)]
+    if span:
+        measured = [_of_versions(measured, (each,))[0] for each in span]
+    else:
+        measured = _of_versions(measured, versions)
     sheet = Sheet(tuple(measured), tuple(chosen_calls), tuple(chosen_handles))
     by = "call" if calls else "handle" if handles else ""
-    _print(sheet, form, path, by=by, changes=bool(changes), safe=safe)
+    _print(sheet, form, path, by=by, changes=bool(span), safe=safe)
     return NOTHING_WRONG
+
+
+def _span(changes: str) -> tuple[str, ...]:
+    """The two versions of ``6.4..7.2``; raises Usage for anything else."""
+    span = tuple(part.strip() for part in changes.split(".."))
+    if len(span) != 2 or not all(span):
+        raise Usage(f"--changes takes two versions, as 6.4..7.2, not {changes!r}")
+    return span
 
 
 def _print(

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from xdiag.api.safe import Safety
 
 
+#: Kinds of handle that are named in one cell of a table.
+_MOST_KINDS = 2
+
 # ---- changes ----
 
 
@@ -109,24 +112,33 @@ def show_changes(sheet: Sheet, console: Console) -> None:
 # ---- safe questions ----
 
 
-def safe_rows(safeties: Sequence[Safety], prefix: str) -> list[tuple[str, str, str, str]]:
-    """Call, what harms it, what fools it, which valid handles it refuses."""
+def safe_rows(safeties: Sequence[Safety], prefix: str) -> list[tuple[str, ...]]:
+    """A row per call: what harms it, what fools it, what it refuses, where it is absent."""
     return [
         (
             f"{prefix}{each.call}",
-            ", ".join(each.harmed_by) or "none",
-            ", ".join(each.fooled_by) or "none",
-            ", ".join(each.refuses) or "none",
+            _few(each.harmed_by),
+            _few(each.fooled_by),
+            _few(each.refuses),
+            ", ".join(each.absent_in),
         )
         for each in safeties
     ]
 
 
+def _few(handles: Sequence[str]) -> str:
+    """Kinds of handle, or where they are many how many they are; a dash for none."""
+    if len(handles) > _MOST_KINDS:
+        return f"{len(handles)} kinds"
+    return ", ".join(handles) or "-"
+
+
 SAFE_HEADS = (
     "ask in this order",
     "crashes or hangs with",
-    "says yes to",
-    "says no to, though valid",
+    "fooled by",
+    "refuses, though valid",
+    "not in",
 )
 
 
