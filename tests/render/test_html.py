@@ -32,7 +32,7 @@ from xdiag.render.text import printable
 # ---- the pages under test ----
 
 
-def merged_page(make) -> str:
+def merged_page(make, *, beside: bool = False) -> str:
     """Three runs that differ, one of them with fewer cells, with strings that want out."""
     report = make.mixed()
     softer = make.mixed(target=make.target(agent="software", version="5.2", notes=()))
@@ -45,13 +45,15 @@ def merged_page(make) -> str:
         msgspec.structs.replace(softer, results=tuple(results)),
         msgspec.structs.replace(hostile, results=hostile.results[:9]),
     ]
-    return merged_pages.render(merge(map(single, parts)), "html")
+    return merged_pages.render(merge(map(single, parts)), "html", beside=beside)
 
 
-@pytest.fixture(scope="session", params=["report", "merged"])
+@pytest.fixture(scope="session", params=["report", "merged", "beside"])
 def written(request, make) -> str:
     """Each page, as text."""
-    return render(make.mixed(), "html") if request.param == "report" else merged_page(make)
+    if request.param == "report":
+        return render(make.mixed(), "html")
+    return merged_page(make, beside=request.param == "beside")
 
 
 # ---- one file ----
@@ -165,7 +167,7 @@ def test_headings_language_and_tables_are_in_order(written):
     assert outline.levels[0] == 1 and outline.levels.count(1) == 1
     steps = zip(outline.levels, outline.levels[1:], strict=False)
     assert all(below <= above + 1 for above, below in steps)
-    assert {head.get("scope") for head in outline.heads} <= {"col", "row", "rowgroup"}
+    assert {head.get("scope") for head in outline.heads} <= {"col", "colgroup", "row", "rowgroup"}
     assert all(scopes & {"col", "row"} for scopes in outline.tables)
 
 
