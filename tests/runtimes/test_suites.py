@@ -194,6 +194,33 @@ def test_what_is_not_there_is_said_before_anything_is_fetched(
     assert _left(empty_machine) == {".lock"}
 
 
+def _add_one_for_a_newer_c_library(archive: SmallArchive, folder: Path) -> None:
+    library = compile_library(folder / "new" / "libamdhip64.so.10", RUNTIME)
+    files: dict[str, Path | str] = {f"{LIB}/libamdhip64.so.10": library}
+    archive.add("stable", "libamdhip64-10", "10.0-1", files, depends="libc6 (>= 99)")
+    archive.add("stable", "libc6", "99-1", {f"{LIB}/ld-linux.so.2": library}, source="glibc")
+    archive.publish()
+
+
+def test_one_of_the_machines_own_that_needs_a_newer_c_library_brings_it(
+    machine: Machine, archive: SmallArchive, tmp_path: Path
+) -> None:
+    _add_one_for_a_newer_c_library(archive, tmp_path)
+    machine(f"deb [trusted=yes] {archive.url} stable main")
+    entry = entries.read(Path(fetch.add(_silent, "10").path))
+    assert entry is not None and entry.libc == "99"
+
+
+def test_without_debians_archive_such_a_one_is_refused(
+    machine: Machine, other: SmallArchive, tmp_path: Path, empty_machine: Path
+) -> None:
+    _add_one_for_a_newer_c_library(other, tmp_path)
+    machine(f"deb [trusted=yes] {other.url} stable main")
+    with pytest.raises(CannotRun, match=r"needs a newer C library|apt finds no way to install"):
+        fetch.add(_silent, "libamdhip64-10")
+    assert _left(empty_machine) == {".lock"}
+
+
 # ---- what is there is checked ------------------------------------------------------------------
 
 
@@ -430,6 +457,7 @@ KEY = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mDMEY865UxYJKwYBBAHaRw8B\n ---
         (
             "a.sources",
             "Types: deb\nURIs: http://e/debian\nSuites: s\nSigned-By: /k/e.gpg\n\n"
+            "Types: deb\nURIs: http://d/debian\nSuites: s\nSigned-By: /k/no.gpg\nEnabled: no\n\n"
             "# ours\nTypes: deb\nURIs: http://f/debian http://d/debian\nSuites: bookworm\n"
             "# not this one\nsigned-by: /k/d.gpg\nLanguages: de\ncheck-valid-until: no\n",
             ("Signed-By: /k/d.gpg", "Check-Valid-Until: no"),

@@ -156,7 +156,8 @@ class _Adding:
                 offer = self._newest_of(name)
                 version = offer.version
                 entry = self._build(offer)
-            except _NeedsNewerLibc as error:
+            except _DoesNotFit as error:
+                # It needs a newer C library, or what this system keeps it from: all of it, then.
                 entry = self._build_with_all(self._in_archive(version, (), error))
         destination = self.folder / entries.name_of(name, version)
         replace(destination, entry, self.work)
@@ -195,7 +196,10 @@ class _Adding:
 
     def _build(self, offer: Offer) -> Path:
         assert self.own is not None
-        planned = self.own.plan(offer.name, offer.version)
+        try:
+            planned = self.own.plan(offer.name, offer.version)
+        except Failed as error:
+            raise _DoesNotFit(str(error)) from error
         _refuse_system_parts(offer.name, planned)
         return self._assembled(self.own, planned, "")
 
@@ -239,8 +243,8 @@ class _Adding:
         return entry
 
 
-class _NeedsNewerLibc(CannotRun):
-    """A package of the machine's own sources would replace the system's C library."""
+class _DoesNotFit(CannotRun):
+    """A package of the machine's own sources cannot be built on this system."""
 
 
 @dataclass
@@ -273,7 +277,7 @@ def _candidates(apt: Apt) -> tuple[Offer, ...]:
 def _refuse_system_parts(name: str, planned: tuple[Planned, ...]) -> None:
     for each in planned:
         if each.name in _OF_THE_SYSTEM:
-            raise _NeedsNewerLibc(
+            raise _DoesNotFit(
                 f"{name} needs a newer C library ({each.name} {each.version}) than this system's"
                 f" {each.replaces}: upgrade the system, or add an older runtime"
             )

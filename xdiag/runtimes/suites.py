@@ -168,7 +168,8 @@ def _deb822(text: str, uri: str) -> dict[str, str]:
     for stanza in re.split(r"\n[ \t]*\n", lines):
         matches = re.finditer(r"^([^\s:]+):[ \t]*(.*(?:\n[ \t].*)*)", stanza, re.MULTILINE)
         fields = {match[1].lower(): match[2].rstrip() for match in matches}
-        if _is_among(uri, fields.get("uris", "").split()):
+        enabled = fields.get("enabled", "yes").lower() not in ("no", "false", "0", "off")
+        if enabled and _is_among(uri, fields.get("uris", "").split()):
             return fields
     return {}
 
