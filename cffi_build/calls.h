@@ -109,6 +109,8 @@ typedef struct {
     CALL(StreamSynchronize, "hipStreamSynchronize", "cuStreamSynchronize", STATUS, STREAM)                               \
     CALL(StreamWaitEvent, "hipStreamWaitEvent", "cuStreamWaitEvent", STATUS, STREAM, EVENT, ZERO)                        \
     CALL(StreamAddCallback, "hipStreamAddCallback", "cuStreamAddCallback", STATUS, STREAM, CALLBACK, NONE, ZERO)         \
+    /* for programs compiled with a default stream per thread: 0 is theirs */                                            \
+    CALL(StreamAddCallback_spt, "hipStreamAddCallback_spt", "", STATUS, STREAM, CALLBACK, NONE, ZERO)                    \
     CALL(ExtStreamGetCUMask, "hipExtStreamGetCUMask", "", STATUS, STREAM, U32, POINTER)                                  \
     CALL(StreamGetAttribute, "hipStreamGetAttribute", "cuStreamGetAttribute", STATUS, STREAM, I32, POINTER)              \
     CALL(StreamSetAttribute, "hipStreamSetAttribute", "cuStreamSetAttribute", STATUS, STREAM, I32, POINTER)              \

@@ -104,7 +104,7 @@ def _define(step: Step, values: set[str], runtimes: set[str], actors: set[str]) 
 NEED_MORE = {question.call for question in QUESTIONS if question.group in ("memory", "launch")} | {
     "StreamBeginCaptureToGraph", "StreamUpdateCaptureDependencies", "EventRecordWithFlags",
     "ExtStreamGetCUMask", "StreamGetAttribute", "StreamSetAttribute", "StreamCopyAttributes",
-    "LaunchHostFunc",
+    "LaunchHostFunc", "StreamAddCallback_spt",
 }  # fmt: skip
 
 

@@ -101,7 +101,9 @@ HANDLES: tuple[Handle, ...] = (
         title="the stream behind handle 2 of a thread that has exited",
         make=(
             "main: worker = native_thread()",
+            # The one or the other gives the callback the stream itself, by version.
             "worker: A.StreamAddCallback(PER_THREAD)",
+            "worker: A.StreamAddCallback_spt(NULL) ?",
             "worker: A.StreamSynchronize(PER_THREAD)",
             "main: s = stream_of_callback()",
         ),

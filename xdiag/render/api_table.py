@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xdiag import platforms
-from xdiag.api.handles import BAD, HANDLES
+from xdiag.api.handles import BAD, CONTROL, HANDLES
 from xdiag.api.measured_data import HANG, Document, Entry
 from xdiag.api.questions import QUESTIONS
 from xdiag.api.readings import MEANS, Reading, named, reading, readings, succeeded, worst
@@ -138,24 +138,32 @@ def measured_on(measured: Sequence[Measured]) -> list[tuple[str, str]]:
 
 
 def reasons(sheet: Sheet) -> list[tuple[str, str]]:
-    """Why something was not asked: the versions and calls that a reason stands for."""
+    """Why something was not asked: the versions, calls and kinds of handle, and the reason."""
     found: dict[str, dict[str, None]] = {}
     for version, measured in enumerate(sheet.measured):
-        for call in sheet.calls:
-            for handle in sheet.handles:
-                entry = sheet.entry(version, call, handle)
-                if entry.unasked:
-                    place = f"{_version(measured)} {sheet.full_name(call)}"
-                    if entry.unasked != _every(sheet, version, call):
-                        place += f" ({handle})"
-                    found.setdefault(entry.unasked, {})[place] = None
-    return [(", ".join(places), reason) for reason, places in found.items()]
+        for (reason, handles), calls in _unasked(sheet, version).items():
+            every = len(calls) == sum(
+                not sheet.entry(version, call, CONTROL).absent for call in sheet.calls
+            )
+            named_calls = ["every call"] if every else [sheet.full_name(call) for call in calls]
+            whom = f" with {', '.join(handles)}" if handles else ""
+            place = f"{_version(measured)} {', '.join(named_calls)}{whom}"
+            found.setdefault(reason, {})[place] = None
+    return [("; ".join(places), reason) for reason, places in found.items()]
 
 
-def _every(sheet: Sheet, version: int, call: str) -> str:
-    """The reason that stands for a call with every kind of handle, empty where there is none."""
-    given = {sheet.entry(version, call, handle).unasked for handle in BAD}
-    return given.pop() if len(given) == 1 else ""
+def _unasked(sheet: Sheet, version: int) -> dict[tuple[str, tuple[str, ...]], list[str]]:
+    """Reason and kinds of handle (none for all of them) -> calls."""
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for call in sheet.calls:
+        by_reason: dict[str, list[str]] = {}
+        for handle in sheet.handles:
+            if reason := sheet.entry(version, call, handle).unasked:
+                by_reason.setdefault(reason, []).append(handle)
+        for reason, handles in by_reason.items():
+            whole = len(handles) >= len([each for each in sheet.handles if each != CONTROL])
+            found.setdefault((reason, () if whole else tuple(handles)), []).append(call)
+    return found
 
 
 def asked_as(call: str) -> str:
@@ -206,7 +214,7 @@ def counts(sheet: Sheet, version: int) -> dict[str, int]:
             for handle in BAD
             for each in readings(call, handle, sheet.entry(version, call, handle))
         }
-        found["report every one"] += seen == {Reading.REPORTS}
+        found["report every one"] += seen - {Reading.UNASKED} == {Reading.REPORTS}
         found["lie"] += Reading.LIES in seen
         found["crash"] += Reading.CRASHES in seen
         found["hang"] += Reading.HANGS in seen
