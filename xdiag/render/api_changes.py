@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -9,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from xdiag.api.changes import changes
+from xdiag.api.readings import worst
 from xdiag.api.safe import questions
 from xdiag.model import SCHEMA_VERSION
 from xdiag.render import json_document
-from xdiag.render.api_table import Sheet, show_measured_on, words
+from xdiag.render.api_table import Sheet, several, show_measured_on, words
 from xdiag.render.markdown import table as markdown_table
 from xdiag.render.terminal import printed
 from xdiag.render.text import count
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Kinds of handle that are named in one cell of a table.
 _MOST_KINDS = 2
+#: Columns that a call's name may take beside wide neighbours.
+_NAME = 28
 
 # ---- changes ----
 
@@ -45,31 +49,52 @@ def changed(sheet: Sheet) -> tuple[Change, ...]:
 
 
 def change_rows(sheet: Sheet) -> list[tuple[str, str, str, str]]:
-    """Call, kinds of handle, before, after: kinds that changed alike in one row."""
+    """Call, kinds of handle, before, after: kinds that changed alike in one row.
+
+    Calls that only one of the versions has are left out: the summary names them.
+    """
     merged: dict[tuple[str, str, str], list[str]] = {}
-    for change in changed(sheet):
+    for change in _answers(changed(sheet)):
         was = words(change.call, change.handle, change.before)
         now = words(change.call, change.handle, change.after)
         merged.setdefault((change.call, was, now), []).append(change.handle)
     return [
-        (sheet.full_name(call), ", ".join(handles), was, now)
+        (sheet.full_name(call), several(handles, sheet.handles), was, now)
         for (call, was, now), handles in merged.items()
     ]
 
 
-def change_summary(sheet: Sheet) -> str:
-    """What changed in one sentence."""
+def _answers(found: Sequence[Change]) -> list[Change]:
+    """Changes of calls that both versions have."""
+    return [each for each in found if not (each.before.absent or each.after.absent)]
+
+
+def change_summary(sheet: Sheet) -> list[str]:
+    """What changed in a few sentences."""
     found = changed(sheet)
     before, after = sheet.measured[0].label, sheet.measured[-1].label
     if not found:
-        return f"From {before} to {after} nothing changed in what was asked of both."
-    calls = len({change.call for change in found})
-    gone = len({change.call for change in found if change.after.absent})
-    new = len({change.call for change in found if change.before.absent})
-    return (
-        f"From {before} to {after}: {count(len(found), 'answer')} of {count(calls, 'call')} changed"
-        f" ({new} new, {gone} gone)."
+        return [f"From {before} to {after} nothing changed in what was asked of both."]
+    answers = _answers(found)
+    sentences = [
+        f"From {before} to {after}: {count(len(answers), 'answer')} of"
+        f" {count(len({each.call for each in answers}), 'call')} changed."
+    ]
+    moves = Counter(
+        tuple(worst(each.call, each.handle, entry).value for entry in (each.before, each.after))
+        for each in answers
     )
+    told = [f"{n} from {was} to {now}" for (was, now), n in moves.most_common() if was != now]
+    if told:
+        sentences.append(f"Of these {', '.join(told)}.")
+    for title, calls in (
+        ("New", [each.call for each in found if each.before.absent]),
+        ("Gone", [each.call for each in found if each.after.absent]),
+    ):
+        if calls:
+            named = ", ".join(sheet.full_name(call) for call in dict.fromkeys(calls))
+            sentences.append(f"{title}: {named}.")
+    return sentences
 
 
 def render_changes(sheet: Sheet, form: str, width: int | None = None) -> str:
@@ -92,7 +117,7 @@ def changes_markdown(sheet: Sheet) -> str:
     """The changes as a sentence and a table."""
     rows = change_rows(sheet)
     heads = ("call", "handle", sheet.measured[0].label, sheet.measured[-1].label)
-    parts = [escaped(change_summary(sheet))]
+    parts = [escaped(" ".join(change_summary(sheet)))]
     if rows:
         parts.append(markdown_table(heads, rows))
     return "\n\n".join(parts)
@@ -103,9 +128,17 @@ def show_changes(sheet: Sheet, console: Console) -> None:
     heads = ("call", "handle", sheet.measured[0].label, sheet.measured[-1].label)
     rows = change_rows(sheet)
     if rows:
-        _show(console, heads, rows)
+        # A call is named once, and long names give way to the kinds of handle.
+        calls = [row[0] for row in rows]
+        named = [
+            (call if place == 0 or calls[place - 1] != call else "", *row[1:])
+            for place, (call, row) in enumerate(zip(calls, rows, strict=True))
+        ]
+        _show(console, heads, named, width=_NAME)
         console.print()
-    console.print(Text(change_summary(sheet)))
+    for sentence in change_summary(sheet):
+        console.print(Text(sentence))
+    console.print()
     show_measured_on(console, (sheet.measured[0], sheet.measured[-1]))
 
 
@@ -188,10 +221,18 @@ def show_safe(sheet: Sheet, console: Console) -> None:
     show_measured_on(console, sheet.measured)
 
 
-def _show(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _show(
+    console: Console,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None = None,
+) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     for place, head in enumerate(heads):
-        table.add_column(head, overflow="fold", no_wrap=place == 0)
+        first = place == 0
+        table.add_column(
+            head, overflow="fold", no_wrap=first and not width, max_width=width if first else None
+        )
     for row in rows:
         table.add_row(*row)
     console.print(table)

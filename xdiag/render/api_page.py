@@ -117,7 +117,7 @@ def _in_short(sheet: Sheet) -> str:
             f"HIP {measured.label}: {told}. Success for the stream of another copy:"
             f" {_links(sheet, lying)}."
         )
-    lines += [escaped(change_summary(each)) for each in _steps(sheet)]
+    lines += [escaped(" ".join(change_summary(each)[:2])) for each in _steps(sheet)]
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -50,6 +50,8 @@ _STYLES = {
     Reading.ABSENT: "skip",
     Reading.UNASKED: "skip",
 }
+#: More kinds than these are told by what is missing of them, if that is no more than a few.
+_MANY, _FEW = 4, 2
 _NOTHING = Entry(unasked="this xdiag did not ask it")
 #: What a kind of handle is called in the overview: its first letter is its own.
 LETTERS = {handle: handle[0] for handle in BAD}
@@ -183,7 +185,18 @@ def by_call(sheet: Sheet, call: str) -> list[tuple[str, ...]]:
             for version in range(len(sheet.measured))
         )
         merged.setdefault(texts, []).append(handle)
-    return [(", ".join(handles), *texts) for texts, handles in merged.items()]
+    return [(several(handles, sheet.handles), *texts) for texts, handles in merged.items()]
+
+
+def several(handles: Sequence[str], shown: Sequence[str]) -> str:
+    """Kinds of handle in few words: ``every bad kind but truncated, null``."""
+    bad = [handle for handle in shown if handle in BAD]
+    missing = [handle for handle in bad if handle not in handles]
+    if len(bad) - len(missing) <= _MANY or len(missing) > _FEW:
+        return ", ".join(handles)
+    others = [handle for handle in handles if handle not in BAD]
+    but = f" but {' and '.join(missing)}" if missing else ""
+    return ", ".join([f"every bad kind{but}", *others])
 
 
 def by_handle(sheet: Sheet, handle: str) -> list[tuple[str, ...]]:
