@@ -232,6 +232,17 @@ CAUSES: tuple[Cause, ...] = (
         references=("ROCm/TheRock#7818",),
     ),
     Cause(
+        id="runtime-not-found",
+        statement="XSched has found no library of the runtime, or one without that call",
+        signature="XSched: fail to get symbol hip...; it looks at XSCHED_HIP_LIB (a file's path),"
+        " then at /opt/rocm/lib and the system's directories, and at no LD_LIBRARY_PATH",
+        discriminators=(
+            Discriminator("which libraries of the runtime are on this machine", "xdiag runtimes"),
+            Discriminator("which one the program loads", _DOCTOR),
+        ),
+        remedy="tell XSched which one: XSCHED_HIP_LIB=<the file that the program loads>",
+    ),
+    Cause(
         id="gpu-reset",
         statement="the kernel driver reset the GPU",
         signature="dmesg: amdgpu ... GPU reset",
@@ -267,8 +278,10 @@ CAUSES: tuple[Cause, ...] = (
         signature="XSched: current context ((nil)) does not match stream context",
         discriminators=(
             Discriminator(
-                "it goes away with torch.cuda.set_device in the thread that uses the stream",
-                "COMMAND",
+                "which threads make a context current, and that the one which uses the stream never"
+                " does",
+                "gdb -ex 'set breakpoint pending on' -ex 'break cuCtxSetCurrent'"
+                " -ex 'break cuCtxPushCurrent_v2' -ex run --args COMMAND",
             ),
         ),
         remedy="make the stream's context current in that thread: torch.cuda.set_device, or"
@@ -340,3 +353,5 @@ def get(id: str) -> Cause:
 
 #: What a 709 of a stream call alone leaves open, the commonest first.
 OF_A_REFUSAL = ("two-runtimes", "truncated-handle", "destroyed-stream", "device-reset")
+#: The same of hipEventDestroy's.
+OF_AN_EVENT = ("destroyed-event", "two-runtimes", "truncated-handle")

@@ -14,7 +14,7 @@ from xdiag.model import Record
 
 if TYPE_CHECKING:
     from xdiag.explain.facts import Failure, Likelihood, Note
-    from xdiag.explain.handles import Key, Life
+    from xdiag.explain.handles import Act, Key, Kind, Life
     from xdiag.explain.versions import Range
 
 #: Failures that are told apart, lines of one sign, copies of the runtime.
@@ -27,9 +27,12 @@ class Found:
 
     failure: Failure
     key: Key
+    #: What the call takes: its stream, or else its event.
+    kind: Kind = "stream"
     life: Life | None = None
-    ended: Line | None = None
-    reset: Line | None = None
+    #: The call that destroyed it, or that reset its device; of one that was refused nothing came.
+    end: Act | None = None
+    reset: Act | None = None
     #: The stream of whose handle this one is the low half.
     whole: Life | None = None
     elsewhere: tuple[Key, Life] | None = None
@@ -43,6 +46,20 @@ class Found:
     more: list[Line] = field(default_factory=list)
     #: Packages in whose traceback it happened, with the line that says so.
     parties: dict[str, Line] = field(default_factory=dict)
+
+    def settle(self) -> None:
+        """Drop what turned out to be nothing: return lines may stand after the failure."""
+        if self.end is not None and self.end.succeeded is False:
+            self.end = None
+        if self.reset is not None and self.reset.succeeded is False:
+            self.reset = None
+        if self.life is not None and not self.life.made_at and self.end is None:
+            self.life = None
+
+    @property
+    def wrong_kind(self) -> bool:
+        """Whether the handle was made as a stream and is given as an event, or the reverse."""
+        return self.life is not None and bool(self.life.made_at) and self.life.kind != self.kind
 
 
 class Load(Record, frozen=True):
@@ -76,6 +93,8 @@ class Crash:
     handle: int | None = None
     frame: Line | None = None
     path: bytes = b""
+    #: Calls of the runtime's log, in the same source, that have no return line before it.
+    unanswered: list[Found] = field(default_factory=list)
 
 
 class Evidence:
@@ -84,6 +103,12 @@ class Evidence:
     def __init__(self) -> None:
         self.ledger = Ledger()
         self.failures: dict[object, Found] = {}
+        #: Calls that have no return line where a source ends.
+        self.unanswered: list[Found] = []
+        #: Calls that do not return in a process which was given another one's stream, and that.
+        self.forks: list[tuple[Found, Found]] = []
+        #: Events that are destroyed again: the call, and what the log has of the event.
+        self.again: list[tuple[Act, Found]] = []
         #: Failures beyond MOST_FAILURES.
         self.more_failures = 0
         #: Errors that are nothing to do with a handle: (call, error) -> how often; and the first.

@@ -107,8 +107,8 @@ class Source(Record, frozen=True):
     problem: str = ""
 
 
-class Explanation(Record, frozen=True):
-    """What the sources say: what ``xdiag explain --json`` writes of logs."""
+class Explanation(Record, frozen=True, omit_defaults=False):
+    """What the sources say: what ``xdiag explain --json`` writes of logs, with every key."""
 
     #: Always ``SCHEMA_VERSION`` when written; a reader refuses a newer one.
     schema_version: int

@@ -2,24 +2,28 @@
 
 A return line names no handle.  The entry line of the same thread and call that was written last
 before it does.  Logs of 6.3 and later tell no thread below level 4: there the last entry line of
-the call that has no return line yet is taken, which may be another thread's.
+the call that has no return line yet is taken, which may be another thread's; where the log shows
+that another one of these was given a bad handle, that one.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
 
 from xdiag.explain import amd_log, versions
 from xdiag.explain.evidence import MOST_FAILURES, MOST_LINES, Found
 from xdiag.explain.facts import Failure
-from xdiag.explain.handles import LAST_SPECIAL
+from xdiag.explain.handles import LAST_SPECIAL, is_sign_extended
 from xdiag.platforms.hip import CONTEXT_IS_DESTROYED
 
 if TYPE_CHECKING:
     from xdiag.explain.amd_log import Message, Return, Thread
     from xdiag.explain.facts import Line
-    from xdiag.explain.handles import Key
+    from xdiag.explain.handles import Act, Key, Kind
     from xdiag.explain.reading import Reader
     from xdiag.explain.stream import Window
 
@@ -29,9 +33,20 @@ _MOST_ENTRIES, _MOST_BYTES = 512, 1 << 19
 _MOST_USES, _RETURNS_WITHIN = 24, 1 << 16
 #: Failures of one source of which the entry is looked for; the others are counted.
 _MOST_PAIRED = 4096
+#: Bytes before a place, and lines in them, in which calls without a return line are looked for.
+_UNANSWERED_WITHIN, _MOST_LOOKED_AT = 1 << 16, 1024
+#: Bytes after a destruction in which uses of what it destroyed are looked for; streams of other
+#: processes that are looked for in a process.
+_USED_WITHIN, _MOST_OF_OTHERS = 1 << 16, 32
 _QUICK = re.compile(rb"(hip\w{1,80}): Returned (hip\w{1,80})")
 #: Errors after which the device, or the process, is done with.
 SEVERE = {214, 700, 702, 710, 719}
+
+
+def kind_of(call: str) -> Kind:
+    """What the handle is that a call is given: its stream, or else its event."""
+    stream, event = amd_log.takes(call)
+    return "event" if stream is None and event is not None else "stream"
 
 
 class _Entry(NamedTuple):
@@ -89,7 +104,7 @@ class FailingCalls:
         if self._paired > _MOST_PAIRED:
             self._evidence.more_failures += 1
             return
-        entry = self._entry(window, place, call, message.thread, returned.error)
+        entry = self._entry(window, place, call, key, message.thread, returned.error)
         last = self._last.get(message.thread)
         number = entry.line.number if entry is not None else None
         if last is not None and last[:3] == (call, code, number) and (
@@ -111,14 +126,15 @@ class FailingCalls:
         handle = entry.handle if entry is not None else None
         ledger = self._evidence.ledger
         life = ledger.life(key, handle) if handle is not None else None
-        if life is not None and call == "hipStreamDestroy" and entry is not None:
-            life.revoke(entry.line)
         # Made again, it is another stream; ended since, it fails for another reason; and half a
         # handle may have become that of a stream.
-        whole = ledger.whole_of(key, handle) if life is None and handle is not None else None
+        whole = None
+        if life is None and handle is not None:
+            whole = ledger.whole_of(key, handle, kind_of(call))
         now: tuple[object, ...] = (whole.made_at,) if whole is not None else ()
         if life is not None:
-            now = (life.made_at, life.ended, ledger.reset_since(key, life))
+            end, reset = life.ended, ledger.reset_since(key, life)
+            now = (life.made_at, end and end.at, reset and reset.at)
         name = ("amd", key, call, code, handle, now)
         found = self._evidence.failures.get(name)
         if found is not None:
@@ -136,52 +152,188 @@ class FailingCalls:
             )
         elif not entry.certain:
             notes.append(
-                "the log has no thread ids (6.3 and later print them at AMD_LOG_LEVEL=4):"
+                "the log has no thread ids (6.3 and later print them at AMD_LOG_LEVEL=4): the entry"
+                " line is one of the calls of that name that have no return line yet, and may be"
+                " another thread's"
+                if not entry.firm
+                else "the log has no thread ids (6.3 and later print them at AMD_LOG_LEVEL=4):"
                 " the entry line is the last one of that call, and may be another thread's"
             )
-        found = Found(
-            failure=Failure(
-                kind="AMD log",
-                platform="hip",
-                line=line,
-                call=call,
-                code=code,
-                name=next((n for n, c in amd_log.codes().items() if c == code), ""),
-                pid=thread.pid,
-                thread=f"0x{thread.tid}" if thread.tid else "",
-                handle=handle,
-                entry=entry.line if entry is not None else None,
-                certain=entry.certain if entry is not None else True,
-                notes=tuple(notes),
-            ),
-            key=key,
-            life=life,
-            firm=entry.firm if entry is not None else False,
+        failure = Failure(
+            kind="AMD log",
+            platform="hip",
+            line=line,
+            call=call,
+            code=code,
+            name=next((n for n, c in amd_log.codes().items() if c == code), ""),
+            entry=entry.line if entry is not None else None,
+            certain=entry.certain if entry is not None else True,
+            notes=tuple(notes),
         )
-        if handle is not None and handle > LAST_SPECIAL:
-            self._look_up(found, window, place, handle)
+        firm = entry.firm if entry is not None else False
+        found = self._with_history(window, place, failure, thread, key, handle, firm=firm)
         self._evidence.failures[name] = found
         return found
 
-    def _look_up(self, found: Found, window: Window, place: int, handle: int) -> None:
-        ledger, life = self._evidence.ledger, found.life
-        if life is not None:
-            found.ended = life.ended
-            found.reset = ledger.reset_since(found.key, life)
+    def _with_history(
+        self, window: Window, place: int, failure: Failure, thread: Thread, key: Key,
+        handle: int | None, *, firm: bool,
+    ) -> Found:  # fmt: skip
+        """A failure with what the log has of its handle so far."""
+        ledger = self._evidence.ledger
+        told = replace(
+            failure, pid=thread.pid, thread=f"0x{thread.tid}" if thread.tid else "", handle=handle
+        )
+        found = Found(told, key, firm=firm, kind=kind_of(failure.call))
+        if handle is None or handle <= LAST_SPECIAL:
+            return found
+        found.life = ledger.life(key, handle)
+        if found.life is not None:
+            end = found.life.ended
+            # A destruction is not what destroyed its stream before.
+            found.end = end if end is None or end.line != failure.entry else None
+            found.reset = ledger.reset_since(key, found.life)
         else:
-            found.whole = ledger.whole_of(found.key, handle)
-            found.elsewhere = ledger.elsewhere(found.key, handle)
-        thread = found.failure.pid
-        found.accepted_before = self._accepted(window, place, handle, thread, back=True)
-        found.accepted_after = self._accepted(window, place, handle, thread, back=False)
+            found.whole = ledger.whole_of(key, handle, found.kind)
+            found.elsewhere = ledger.elsewhere(key, handle)
+        found.accepted_before = self._accepted(window, place, handle, thread.pid, back=True)
+        found.accepted_after = self._accepted(window, place, handle, thread.pid, back=False)
+        return found
+
+    # ---- calls that do not return, and calls that should not succeed ---------------------------
+
+    def unanswered(self, window: Window, place: int) -> list[Found]:
+        """Calls before a place that have no return line there: in them a process may have died."""
+        return [
+            self._with_history(
+                window,
+                begin,
+                Failure("AMD log", "hip", line, entered[0], entry=line, certain=alone),
+                message.thread,
+                self._reader.key(message.thread),
+                amd_log.handle_of(*entered),
+                firm=alone,
+            )
+            for begin, message, entered, alone in self._open(window, place)
+            for line in (self._reader.line(window, begin),)
+        ]
+
+    def _open(
+        self, window: Window, place: int
+    ) -> list[tuple[int, Message, tuple[str, list[bytes]], bool]]:
+        """Entry lines that nothing of their thread follows; without thread ids, no return line."""
+        open_: list[tuple[int, Message, tuple[str, list[bytes]], bool]] = []
+        heard: set[Thread] = set()
+        answers: Counter[str] = Counter()
+        at, least = place, max(0, place - _UNANSWERED_WITHIN)
+        for _ in range(_MOST_LOOKED_AT):
+            if at <= least or len(open_) > MOST_LINES:
+                break
+            begin, end = window.line_at(at - 1)
+            at = begin
+            text = bytes(window.data[begin : min(end, place)])
+            message = amd_log.message(text) if b"hip" in text else None
+            if message is None or not message.era:
+                continue
+            thread, returned = message.thread, amd_log.returned(message.text)
+            entered = amd_log.entered(message.text) if returned is None else None
+            if thread.tid:
+                if thread not in heard and (returned is not None or entered is not None):
+                    heard.add(thread)
+                    if entered is not None:
+                        open_.append((begin, message, entered, True))
+            elif returned is not None:
+                answers[amd_log.base_name(returned.call)] += 1
+            elif entered is not None and answers[entered[0]]:
+                answers[entered[0]] -= 1
+            elif entered is not None:
+                open_.append((begin, message, entered, False))
+        unsure = sum(1 for each in open_ if not each[3])
+        return [(*each[:3], each[3] or unsure == 1) for each in open_]
+
+    def destroyed_again(
+        self, window: Window, place: int, line: Line, message: Message, act: Act, handle: int
+    ) -> None:
+        """An event that was destroyed is destroyed again."""
+        if len(self._evidence.again) < MOST_FAILURES:
+            failure = Failure("AMD log", "hip", line, "hipEventDestroy", entry=line)
+            key = self._reader.key(message.thread)
+            found = self._with_history(
+                window, place, failure, message.thread, key, handle, firm=True
+            )
+            self._evidence.again.append((act, found))
+
+    def used_afterwards(self, window: Window, place: int, message: Message, handle: int) -> None:
+        """On HIP 7, which checks in few calls: the first success with a destroyed stream."""
+        version = versions.common(self._evidence.versions)
+        if version is None or version.low < (7, 0):
+            return
+        if not self._succeeded(window, place, "hipStreamDestroy", message.thread):
+            return
+        data, text, most = (
+            window.data,
+            f"{handle:#x}".encode(),
+            min(window.size, place + _USED_WITHIN),
+        )
+        at = window.next_line(place)
+        for _ in range(_MOST_USES):
+            at = data.find(text, at, most)
+            if at < 0:
+                return
+            begin, other = self._line(window, at)
+            at = window.next_line(at)
+            if other.thread.pid != message.thread.pid or not other.era:
+                continue
+            made, entered = amd_log.made(other.text), amd_log.entered(other.text)
+            if made is not None and made[1] == handle:
+                return
+            if entered is None or amd_log.handle_of(*entered) != handle:
+                continue
+            call = entered[0]
+            if kind_of(call) == "stream" and versions.ranges_of(call, versions.FOLLOWED):
+                if self._succeeded(window, begin, call, other.thread):
+                    self._took_destroyed(window, begin, other, call, handle)
+                return
+
+    def _took_destroyed(
+        self, window: Window, begin: int, message: Message, call: str, handle: int
+    ) -> None:
+        line = self._reader.line(window, begin)
+        key = self._reader.key(message.thread)
+        failure = Failure("AMD log", "hip", line, call, 0, "hipSuccess", entry=line,
+                          certain=bool(message.thread.tid))  # fmt: skip
+        found = self._with_history(window, begin, failure, message.thread, key, handle, firm=False)
+        name = ("took", key, call, handle)
+        if name not in self._evidence.failures and len(self._evidence.failures) < MOST_FAILURES:
+            self._evidence.failures[name] = found
+
+    def forks(self, window: Window, place: int) -> list[tuple[Found, Found]]:
+        """Processes that wait, and were given a stream which another process has made.
+
+        Each as the call that does not return, and the use of the stream that was accepted.
+        """
+        told = []
+        ledger = self._evidence.ledger
+        for open_ in self.unanswered(window, place):
+            process = ledger.processes.get(open_.key)
+            if open_.failure.pid is None or (process is not None and process.initialised):
+                continue
+            for key, life in ledger.made_elsewhere(open_.key, _MOST_OF_OTHERS):
+                accepted = self._accepted(window, place, life.handle, open_.failure.pid, back=True)
+                if accepted is not None:
+                    used = Found(open_.failure, open_.key, elsewhere=(key, life))
+                    used.accepted_before = accepted
+                    told.append((open_, used))
+                    break
+        return told
 
     # ---- which entry line ------------------------------------------------------------------
 
     def _entry(
-        self, window: Window, place: int, call: str, thread: Thread, error: str
+        self, window: Window, place: int, call: str, key: Key, thread: Thread, error: str
     ) -> _Entry | None:
         if not thread.tid:
-            return self._entry_by_name(window, place, call)
+            return self._entry_by_name(window, place, call, key)
         data, least = window.data, max(0, place - _MOST_BYTES)
         entry_text, return_text = f"{call} (".encode(), f"{call}: Returned".encode()
         at = place
@@ -212,8 +364,11 @@ class FailingCalls:
             at += 1
         return False
 
-    def _entry_by_name(self, window: Window, place: int, call: str) -> _Entry | None:
-        """The last entry without a return of its own; firm where no other one has none either."""
+    def _entry_by_name(self, window: Window, place: int, call: str, key: Key) -> _Entry | None:
+        """An entry without a return of its own; firm where no other one has none either.
+
+        The last one, unless the log shows that another one was given a bad handle.
+        """
         data, least = window.data, max(0, place - _MOST_BYTES)
         entry_text, return_text = f"{call} (".encode(), f"{call}: Returned".encode()
         open_: list[int] = []
@@ -234,13 +389,28 @@ class FailingCalls:
                     break
         if not open_:
             return None
-        begin, message = self._line(window, open_[0])
-        told = self._told(window, begin, message, certain=False, firm=True)
-        handles = set()
+        entries = []
         for other in open_:
-            entered = amd_log.entered(self._line(window, other)[1].text)
-            handles.add(amd_log.handle_of(*entered) if entered is not None else None)
-        return told._replace(firm=len(handles) == 1) if told is not None else None
+            begin, message = self._line(window, other)
+            told = self._told(window, begin, message, certain=False, firm=True)
+            if told is not None:
+                entries.append(told)
+        if not entries:
+            return None
+        chosen = next(
+            (each for each in entries if self._is_bad(key, each.handle, call)), entries[0]
+        )
+        return chosen._replace(firm=len({each.handle for each in entries}) == 1)
+
+    def _is_bad(self, key: Key, handle: int | None, call: str) -> bool:
+        if handle is None or handle <= LAST_SPECIAL:
+            return False
+        ledger = self._evidence.ledger
+        life = ledger.life(key, handle)
+        if life is None:
+            whole = ledger.whole_of(key, handle, kind_of(call))
+            return whole is not None or is_sign_extended(handle)
+        return life.ended is not None or ledger.reset_since(key, life) is not None
 
     def _told(
         self, window: Window, begin: int, message: Message, *, certain: bool, firm: bool

@@ -28,12 +28,13 @@ _FRAMES_WITHIN = 1 << 13
 _XSCHED = re.compile(
     rb"\[(?P<new>XSCHED )?ERRO(?: @ T (?P<tid>\d{1,10}) @ [\d:.]{1,24})?\]\s{0,4}(?P<text>.*)"
 )
+_NO_SYMBOL = re.compile(rb"fail to get symbol (hip\w{1,80})")
 _PLACE = re.compile(rb" @ (?P<file>[^\s:]{1,512}):(?P<line>\d{1,7})\s*$")
 _NUMBERED = re.compile(
     rb"(?i)\b(hip|cuda) error:? (\d{1,4})\b"
     rb"(?=[\s.,;)\]'\"]*$|\s{0,2}[:(@,\[]|\s(?:at|in|from|on|during|when|while)\b)"
 )
-_TEXTUAL = re.compile(rb"\b(HIP|CUDA) error: ([A-Za-z][^\n\"']{0,200})")
+_TEXTUAL = re.compile(rb"\b(HIP|CUDA) error: (?=([A-Za-z][^\n\"']{0,200}))")
 _CALL = re.compile(rb"\b(hip[A-Z]\w{2,60}|cu(?:da)?[A-Z]\w{2,60})\b")
 _NAME = re.compile(rb"\b(hipError[A-Z]\w{2,60}|cudaError[A-Z]\w{2,60}|CUDA_ERROR_[A-Z_]{3,60})\b")
 _IN_BRACES = re.compile(rb"\bhipError_t\((\d{1,4})\)")
@@ -43,6 +44,15 @@ _FAILED_WITH = re.compile(
 )
 _SAYS_FAILED = re.compile(
     rb"(?i)fail|error[:\s]|exception|return|abort|fatal|assert|status|\bgot\b|raise"
+)
+#: A line that is an error's name and nothing else.
+_BARE_NAME = re.compile(
+    rb"\s{0,8}(?:hipError_t\s{0,4}[:=]?\s{1,4})?hipError[A-Z]\w{2,60}[.!]?\s{0,8}\r?$"
+)
+#: What is told of a time that is over.
+_PAST = re.compile(
+    rb"(?i)\bin the past\b|\b(?:have|has) had\b|\b(?:since|now|been|was|were) fixed\b"
+    rb"|\bfixed (?:since|now|in)\b"
 )
 _FRAME = re.compile(rb'^\s*File "[^"\n]{1,512}", line \d+')
 _PID = re.compile(rb"\bpid[=: ]{1,2}(\d{1,10})\b")
@@ -59,6 +69,9 @@ _FRAME_OF_CALL = re.compile(
 )
 _GIVEN = re.compile(rb"\b(?:stream|hStream|event|hEvent)=(0x[0-9a-f]{1,16})\b")
 _RESET = re.compile(rb"(?i)amdgpu.{0,80}GPU reset|GPU reset.{0,40}(?:begin|succeeded|failed)")
+#: What comes before it, and bytes in which it is looked for.
+_HUNG = re.compile(rb"amdgpu[^\n]{0,80}(?:ring \S{1,40} timeout|page fault)")
+_HUNG_WITHIN = 1 << 13
 #: What hipGetErrorString says, and what torch makes of it.
 _TEXTS = {
     b"context is destroyed": 709,
@@ -108,9 +121,11 @@ class Messages:
             return
         if b"GPU reset" in text and _RESET.search(text):
             self._reader.note_format("dmesg")
+            self._hung(window, begin)
             self._evidence.sign("gpu-reset", self._reader.line(window, place))
             return
         if b"registered more than once" in text:
+            self._reader.note_format("message")
             self._evidence.sign("duplicate-llvm", self._reader.line(window, place))
             return
         xsched = _XSCHED.search(text)
@@ -119,7 +134,7 @@ class Messages:
         if b"Segmentation fault" in text:
             self._crash(window, place, text)
             return
-        if _is_source_code(window, begin, text):
+        if _is_source_code(window, begin, text) or _PAST.search(text):
             return
         told = self._told(window, begin, text)
         if told is None:
@@ -138,6 +153,13 @@ class Messages:
         parties = self._parties(window, begin, place)
         self._reader.note_format("Python traceback" if _in_traceback(window, begin) else "message")
         self._add(failure, parties)
+
+    def _hung(self, window: Window, begin: int) -> None:
+        """The kernel's line before a reset that says what hung."""
+        least = max(0, begin - _HUNG_WITHIN)
+        found = [match.start() for match in _HUNG.finditer(window.data, least, begin)]
+        if found:
+            self._evidence.sign("gpu-reset", self._reader.line(window, found[-1]))
 
     def _add(self, failure: Failure, parties: dict[str, Line]) -> None:
         name = ("message", failure.platform, failure.call, failure.code, failure.name, failure.kind,
@@ -165,6 +187,10 @@ class Messages:
             if b"does not match stream context" in text:
                 self._reader.note_format("XSched")
                 self._evidence.sign("cuda-thread-context", line)
+                return True
+            symbol = _NO_SYMBOL.search(text)
+            if symbol is not None:
+                self._no_symbol(window, place, begin, line, match, symbol[1].decode())
                 return True
             if match["new"]:
                 self._reader.note_format("XSched")
@@ -204,6 +230,18 @@ class Messages:
         )
         return True
 
+    def _no_symbol(
+        self, window: Window, place: int, begin: int, line: Line, match: re.Match[bytes], call: str
+    ) -> None:
+        """XSched has looked for a call in a library that it has not found: it ends the process."""
+        self._reader.note_format("XSched")
+        self._evidence.sign("runtime-not-found", line)
+        thread = match["tid"].decode() if match["tid"] else ""
+        self._add(
+            Failure("XSched", "hip", line, call, name="fail to get symbol", thread=thread),
+            {"xsched": line} | self._parties(window, begin, place),
+        )
+
     # ---- what others write -----------------------------------------------------------------------
 
     def _told(self, window: Window, begin: int, text: bytes) -> _Told | None:
@@ -212,8 +250,10 @@ class Messages:
         numbered = _NUMBERED.search(text)
         if numbered is not None:
             return _told(numbered[1].lower() == b"hip", int(numbered[2]), call)
-        textual = _TEXTUAL.search(text)
-        if textual is not None:
+        # torch's words for CUDA stand before HIP's own, in builds for HIP.
+        textuals = list(_TEXTUAL.finditer(text))
+        if textuals:
+            textual = next((each for each in textuals if each[1] == b"HIP"), textuals[0])
             said = textual[2].strip()
             code = next((code for words, code in _TEXTS.items() if said.startswith(words)), None)
             is_hip = textual[1] == b"HIP"
@@ -227,7 +267,8 @@ class Messages:
         if name is not None:
             is_hip = name[1].startswith(b"hip")
             rest = _NAME.sub(b"", text)
-            if not _SAYS_FAILED.search(rest) and b"(709)" not in text:
+            says = _SAYS_FAILED.search(rest) or b"(709)" in text or _BARE_NAME.match(text)
+            if not says:
                 return None
             written = name[1].decode()
             if is_hip:
@@ -243,6 +284,7 @@ class Messages:
             platform = _platform_of(window, begin, text)
             if platform:
                 return _told(platform == "hip", CONTEXT_IS_DESTROYED, call)
+            self._reader.note_format("message")
             self._evidence.sign("no-platform", self._reader.line(window, begin))
         return None
 
@@ -265,6 +307,8 @@ class Messages:
         if len(self._evidence.crashes) >= MOST_FAILURES:
             return
         crash = Crash(line, "SIGSEGV", kind, int(pid[1]) if pid is not None else None)
+        if kind == "message":
+            crash.unanswered = self._reader.unanswered(window, window.line_at(place)[0])
         self._evidence.crashes.append(crash)
         frame = _FRAME_OF_CALL.search(window.data, place, min(window.size, place + _FRAMES_WITHIN))
         if kind == "gdb" and frame is not None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from xdiag.explain import amd_log, versions
 from xdiag.explain.facts import LONGEST, Line
-from xdiag.explain.failing_calls import FailingCalls
+from xdiag.explain.failing_calls import FailingCalls, kind_of
 from xdiag.explain.mapped import Mapped
 from xdiag.explain.messages import Messages
 
 if TYPE_CHECKING:
     from xdiag.explain.amd_log import Thread
-    from xdiag.explain.evidence import Evidence
-    from xdiag.explain.handles import Key
+    from xdiag.explain.evidence import Evidence, Found
+    from xdiag.explain.handles import Key, Kind
     from xdiag.explain.history import Teller
     from xdiag.explain.stream import Stream, Window
 
@@ -37,16 +37,24 @@ _RARE = (
     (
         b"C",
         re.compile(
-            rb"Create(?:(?<=StreamCreate)\w{0,16}: Returned hipSuccess|(?<=HIPQueueCreate))"
+            rb"Create(?:(?<=StreamCreate|pEventCreate)\w{0,16}: Returned hipSuccess"
+            rb"|(?<=HIPQueueCreate))"
         ),
         _MADE,
     ),
 )
-_PATTERNS = (
-    (re.compile(rb"De(?:stroy(?<=hipStreamDestroy)|viceReset(?<=hipDeviceReset)) \("), _ENDED),
+_ENDS = rb"(?:stroy(?<=StreamDestroy|pEventDestroy)|viceReset(?<=hipDeviceReset))(?: \(|: Returned)"
+#: Most programs set no device but the first one, and do it all the time: those calls are passed by.
+_ENDS_OR_OTHER_DEVICE = re.compile(
+    rb"De(?:" + _ENDS + rb"|vice(?<=hipSetDevice)(?: \( [1-9]|: Returned hipE))"
+)
+_ENDS_OR_ANY_DEVICE = re.compile(
+    rb"De(?:" + _ENDS + rb"|vice(?<=hipSetDevice)(?: \( \d|: Returned hipE))"
 )
 _LITERALS = (
     (b"context is destroyed", _ERROR),
+    # As in: hipModuleLaunchKernel failed: 1 (invalid argument).
+    (b"(invalid ", _ERROR),
     (b"Segmentation fault", _ERROR),
     (b"libamdhip64.so", _LIBRARY),
 )
@@ -73,11 +81,19 @@ class Reader:
 
     def read(self) -> None:
         """Read all of it."""
+        window = None
         for window in self.stream.windows():
             self._last_line = -1
             for hit in self._hits(window):
                 self._take(window, hit >> 3, hit & 7)
         self._mapped.finish()
+        if window is not None and "AMD log" in self.formats:
+            self.evidence.unanswered += self.unanswered(window, window.end)
+            self.evidence.forks += self._failing.forks(window, window.end)
+
+    def unanswered(self, window: Window, place: int) -> list[Found]:
+        """Calls of the runtime's log without a return line before a place."""
+        return self._failing.unanswered(window, place) if "AMD log" in self.formats else []
 
     def key(self, thread: Thread) -> Key:
         """The process that a line belongs to: by its pid, or by the source if there is none."""
@@ -104,8 +120,7 @@ class Reader:
         hits: list[int] = []
         for byte, pattern, what in _RARE:
             hits += [place << 3 | what for place in _found(byte, pattern, window)]
-        for pattern, what in _PATTERNS:
-            hits += [place << 3 | what for place in _matched(pattern, window, window.begin)]
+        hits += [place << 3 | _ENDED for place in self._ends(window)]
         data, end = window.data, window.end
         for literal, what in self._literals:
             place = data.find(literal, window.begin, end)
@@ -114,6 +129,14 @@ class Reader:
                 place = data.find(literal, window.next_line(place), end)
         hits.sort()
         return hits
+
+    def _ends(self, window: Window) -> list[int]:
+        """Where something is destroyed or reset, or a device is set that matters."""
+        if not self.evidence.ledger.knows_devices:
+            places = _matched(_ENDS_OR_OTHER_DEVICE, window, window.begin)
+            if not any(window.data.startswith(b"Device (", place) for place in places):
+                return places
+        return _matched(_ENDS_OR_ANY_DEVICE, window, window.begin)
 
     def _take(self, window: Window, place: int, what: int) -> None:
         begin, end = window.line_at(place)
@@ -156,27 +179,57 @@ class Reader:
     def _made(self, window: Window, place: int, text: bytes) -> None:
         message = amd_log.message(text)
         made = amd_log.made(message.text)
-        if made is not None:
+        if made is not None and _is_own(message):
             self._note_era(message, window, place)
             line = self.line(window, place)
-            self.evidence.ledger.made(self.key(message.thread), made[1], line)
+            kind: Kind = "event" if made[0].startswith("hipEvent") else "stream"
+            key = self.key(message.thread)
+            self.evidence.ledger.made(key, message.thread, kind, made[1], line)
         elif b"HIPQueueCreate" in text:
             self.evidence.sign("old-binding", self.line(window, place))
 
     def _ended(self, window: Window, place: int, text: bytes) -> None:
         message = amd_log.message(text)
+        if not _is_own(message):
+            return
+        ledger, key, thread = self.evidence.ledger, self.key(message.thread), message.thread
+        returned = amd_log.returned(message.text)
+        if returned is not None:
+            succeeded = returned.error == "hipSuccess"
+            call = amd_log.base_name(returned.call)
+            if call == "hipSetDevice":
+                ledger.device_refused(key, thread)
+                return
+            ledger.answered(key, thread, call, succeeded=succeeded)
+            return
         entered = amd_log.entered(message.text)
         if entered is None:
             return
         call, arguments = entered
         self._note_era(message, window, place)
-        key = self.key(message.thread)
-        if call == "hipDeviceReset":
-            self.evidence.ledger.reset(key, self.line(window, place))
-        elif call == "hipStreamDestroy":
-            handle = amd_log.handle_of(call, arguments)
-            if handle:
-                self.evidence.ledger.destroyed(key, handle, self.line(window, place))
+        if call == "hipSetDevice":
+            if arguments and arguments[0].isdigit():
+                ledger.device_set(key, thread, int(arguments[0][:4]))
+        elif call == "hipDeviceReset":
+            ledger.reset(key, thread, self.line(window, place))
+        elif call in ("hipStreamDestroy", "hipEventDestroy"):
+            self._destroyed(window, place, message, call, arguments)
+
+    def _destroyed(
+        self, window: Window, place: int, message: amd_log.Message, call: str,
+        arguments: list[bytes],
+    ) -> None:  # fmt: skip
+        handle = amd_log.handle_of(call, arguments)
+        if not handle:
+            return
+        key, kind = self.key(message.thread), kind_of(call)
+        line = self.line(window, place)
+        act = self.evidence.ledger.destroyed(key, message.thread, kind, handle, line)
+        if act is not None and kind == "event":
+            # 709 from hipEventDestroy has no return line: it may be the last word there is.
+            self._failing.destroyed_again(window, place, line, message, act, handle)
+        elif act is None and kind == "stream":
+            self._failing.used_afterwards(window, place, message, handle)
 
     def _asked_for(self, window: Window, place: int, begin: int, text: bytes) -> None:
         if self._teller is not None and self._teller.concerns(text, place - begin):
@@ -187,6 +240,11 @@ class Reader:
         if message.era and message.era not in self._eras:
             self._eras.add(message.era)
             self.evidence.version(versions.of_era(message.era), self.line(window, place))
+
+
+def _is_own(message: amd_log.Message) -> bool:
+    """Whether a line is the runtime's, or pasted without its beginning; a program may cite one."""
+    return bool(message.era) or message.text.lstrip().startswith(b"hip")
 
 
 def _found(byte: bytes, pattern: re.Pattern[bytes], window: Window) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xdiag import causes
 from xdiag.explain.handles import LAST_SPECIAL, is_short, is_sign_extended
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 #: A heap lies above this, unless the program is no PIE; a cut handle may lie below.
 _ABOVE_LOW_HEAPS = 0x4000_0000
+#: From here on hipStreamLegacy is known.
+_LEGACY_FROM = (6, 3)
 _LAST_ERROR = ("hipGetLastError", "hipPeekAtLastError", "hipExtGetLastError")
 
 
@@ -23,39 +26,110 @@ def in_log(scales: Scales, found: Found) -> None:
     """Weigh a refusal that the runtime's own log has, with what it has of the handle."""
     failure = found.failure
     before = len(scales.reasons)
-    handle, entry = failure.handle, failure.entry
-    if failure.call == "hipEventDestroy":
-        scales.say(
-            "destroyed-event",
-            "likely",
-            "hipEventDestroy gives 709 for an event that it"
-            " does not know: one that was destroyed before",
-            entry,
-            failure.line,
-        )
-    elif failure.call in _LAST_ERROR:
-        _last_error(scales, failure)
-    elif handle == 1:
-        scales.say("legacy-stream", "likely", "the call was given 0x1", entry, failure.line)
-    elif handle is None or handle <= LAST_SPECIAL:
+    if failure.call in _LAST_ERROR:
+        _last_error(scales, found)
+    elif failure.handle == 1 and found.kind == "stream":
+        _legacy(scales, failure)
+    elif failure.handle is None or failure.handle <= LAST_SPECIAL:
         _unknown(scales, failure)
-    elif found.ended is not None:
-        made = found.life.made if found.life is not None and found.life.made_at else None
-        scales.say(
-            "destroyed-stream",
-            _if(found.firm),
-            f"{handle:#x} was destroyed before it was used",
-            made,
-            found.ended,
-            entry,
-            failure.line,
-        )
+    else:
+        given(scales, found)
+    if all(each.likelihood == "possible" for each in scales.reasons[before:]):
+        _leave_open(scales, found)
+
+
+def given(scales: Scales, found: Found) -> None:
+    """Weigh what the log has of the handle that a call was given."""
+    if found.wrong_kind:
+        _wrong_kind(scales, found)
+    elif found.end is not None:
+        _destroyed(scales, found)
     elif found.life is not None:
         _refused_alive(scales, found)
     else:
         _refused_unmade(scales, found)
-    if all(each.likelihood == "possible" for each in scales.reasons[before:]):
-        scales.left_open = True
+
+
+def maybe_refused(scales: Scales, found: Found) -> None:
+    """Weigh an answer that is not 709, to a handle that no line makes."""
+    failure = found.failure
+    scales.say(
+        "unknown-handle",
+        "possible",
+        f"no line makes {failure.handle or 0:#x}, and {failure.call} answers {failure.code} to a"
+        " handle that it does not know, among other things",
+        failure.entry,
+        failure.line,
+    )
+    _leave_open(scales, found)
+
+
+def _leave_open(scales: Scales, found: Found) -> None:
+    """What a refusal without a likely cause may come of, and the log does not exclude."""
+    left = {*(causes.OF_AN_EVENT if found.kind == "event" else causes.OF_A_REFUSAL)}
+    handle = found.failure.handle
+    if handle is not None and handle <= LAST_SPECIAL:
+        # It is a name, and no stream's address.
+        return
+    if found.life is not None and found.life.made_at:
+        # The log has it whole and alive.
+        left &= {"two-runtimes"}
+    elif handle is not None and not is_short(handle):
+        left -= {"truncated-handle"}
+    scales.left_open |= left
+
+
+def _legacy(scales: Scales, failure: Failure) -> None:
+    if scales.version is None or scales.version.low < _LEGACY_FROM:
+        scales.say("legacy-stream", "likely", "the call was given 0x1", failure.entry, failure.line)
+        return
+    scales.note(
+        "0x1 is hipStreamLegacy, which is known from HIP 6.3 on, and the log is of such a version:"
+        " what it says does not explain the refusal",
+        failure.line,
+    )
+    _unknown(scales, failure)
+
+
+def _wrong_kind(scales: Scales, found: Found) -> None:
+    failure, life = found.failure, found.life
+    assert life is not None
+    end = life.ended
+    # Its address may have been given to another one since.
+    sure = found.firm and (end is None or end.line == failure.entry)
+    kinds = {"stream": "a stream", "event": "an event"}
+    since = "" if sure or end is None else ", and was destroyed since"
+    scales.say(
+        "wrong-kind",
+        _if(sure),
+        f"{life.handle:#x} was made as {kinds[life.kind]}{since}, and {failure.call} takes"
+        f" {kinds[found.kind]}",
+        life.made,
+        failure.entry,
+        failure.line,
+    )
+
+
+def _destroyed(scales: Scales, found: Found) -> None:
+    failure, end = found.failure, found.end
+    assert end is not None and failure.handle is not None
+    made = found.life.made if found.life is not None and found.life.made_at else None
+    destroy = "hipEventDestroy" if found.kind == "event" else "hipStreamDestroy"
+    if end.succeeded is None:
+        said = f"was given to {destroy} before, and no return line says what came of that"
+    elif failure.call == destroy:
+        said = "was destroyed before, and is destroyed again"
+    else:
+        said = "was destroyed before it was used"
+    scales.say(
+        f"destroyed-{found.kind}",
+        _if(found.firm and end.succeeded is True),
+        f"{failure.handle:#x} {said}",
+        made,
+        end.line,
+        failure.entry,
+        failure.line,
+    )
 
 
 def _refused_alive(scales: Scales, found: Found) -> None:
@@ -71,20 +145,40 @@ def _refused_alive(scales: Scales, found: Found) -> None:
     )
     started = scales.started(found)
     together = scales.together(found)
+    if found.kind == "stream" and (other := scales.evidence.ledger.other_reset(found.key, life)):
+        scales.note(
+            f"{life.handle:#x} is not of what this call resets: "
+            + ("it was refused" if other.succeeded is False else "another device was set"),
+            other.line,
+        )
+    statement = ""
+    if found.kind == "event":
+        statement = "the event was made by another loaded copy of the library"
     if found.reset is not None:
         alone = len(started) <= 1 and not together
+        same = found.reset.device is not None and found.reset.device == life.device
+        sure = same and found.reset.succeeded is True
+        because = f"the device was reset after {failure.handle:#x} was made"
+        if not same:
+            because = (
+                f"a device, which may be another one, was reset after {failure.handle:#x} was made"
+            )
+        elif not sure:
+            because += ", by a call that has no return line"
         scales.say(
             "device-reset",
-            _if(alone and found.firm),
-            f"the device was reset after {failure.handle:#x} was made",
+            _if(alone and found.firm and sure),
+            because,
             life.made,
-            found.reset,
+            found.reset.line,
             failure.entry,
             failure.line,
         )
         if alone:
             return
     alive = f"{failure.handle:#x} was made in this process and is neither destroyed nor reset"
+    if found.kind == "event":
+        alive = f"{failure.handle:#x} was made in this process and is not destroyed"
     if found.reset is not None:
         alive = f"{failure.handle:#x} was made in this process and is not destroyed"
     sure = found.firm and found.reset is None
@@ -95,6 +189,7 @@ def _refused_alive(scales: Scales, found: Found) -> None:
             f"{alive}, and two copies of the library are loaded",
             *shown,
             *(load.line for load in together),
+            statement=statement,
         )
     elif len(started) > 1:
         whose = "in this process" if failure.pid is not None else "in this log"
@@ -105,13 +200,15 @@ def _refused_alive(scales: Scales, found: Found) -> None:
             " for each copy",
             *shown,
             *started[:2],
+            statement=statement,
         )
-    elif found.accepted_after is not None and len(started) != 1:
+    elif found.accepted_after is not None and len(started) != 1 and not scales.is_unchecked:
         scales.say(
             "two-runtimes",
             _if(sure),
             f"{alive}: one call refuses it, and a later one accepts it",
             *shown,
+            statement=statement,
         )
     elif len(started) == 1:
         scales.note(
@@ -130,6 +227,7 @@ def _refused_alive(scales: Scales, found: Found) -> None:
             "possible",
             f"{alive}; the copy that refuses it is then another one than the copy that made it",
             *shown,
+            statement=statement,
         )
 
 
@@ -171,7 +269,7 @@ def _refused_unmade(scales: Scales, found: Found) -> None:
         )
     elif is_short(handle) and (
         handle >= _ABOVE_LOW_HEAPS
-        or (process is not None and any(each >> 32 for each in process.streams))
+        or (process is not None and any(each >> 32 for each in process.lives[found.kind]))
     ):
         scales.say(
             "truncated-handle",
@@ -191,6 +289,9 @@ def _refused_unmade(scales: Scales, found: Found) -> None:
             failure.line,
             *(load.line for load in together),
             *scales.started(found)[:2],
+            statement="the event was made by another loaded copy of the library"
+            if found.kind == "event"
+            else "",
         )
     else:
         _unknown(scales, failure)
@@ -207,7 +308,21 @@ def _unknown(scales: Scales, failure: Failure) -> None:
     )
 
 
-def _last_error(scales: Scales, failure: Failure) -> None:
+def _last_error(scales: Scales, found: Found) -> None:
+    failure = found.failure
+    for other in scales.destroyed_again(found):
+        made = other.life.made if other.life is not None and other.life.made_at else None
+        scales.say(
+            "destroyed-event",
+            _if(failure.kind == "AMD log" and other.end is not None and bool(other.end.succeeded)),
+            f"{failure.call} reports a 709 that another call left; {other.failure.handle or 0:#x}"
+            " was destroyed twice before, and the second hipEventDestroy has no return line",
+            made,
+            other.end.line if other.end is not None else None,
+            other.failure.line,
+            failure.line,
+        )
+        return
     scales.say(
         "destroyed-event",
         "possible",
@@ -216,7 +331,6 @@ def _last_error(scales: Scales, failure: Failure) -> None:
         " log",
         failure.line,
     )
-    scales.left_open = True
 
 
 # ---- a refusal that a program's message tells ----------------------------------------------------
@@ -228,16 +342,25 @@ def in_message(scales: Scales, found: Found) -> None:
     before = len(scales.reasons)
     together = scales.together(found)
     if failure.call in _LAST_ERROR:
-        _last_error(scales, failure)
+        _last_error(scales, found)
+        if not scales.destroyed_again(found):
+            _leave_open(scales, found)
         return
     if failure.call == "hipEventDestroy":
-        scales.say(
-            "destroyed-event",
-            "likely",
-            "hipEventDestroy gives 709 for an event that it"
-            " does not know: one that was destroyed before",
-            failure.line,
-        )
+        # It names no event: that one was destroyed before is the commonest reason, and not told.
+        found.kind = "event"
+        if together:
+            scales.say(
+                "two-runtimes",
+                "possible",
+                "an event was refused, and two copies of the library are loaded",
+                failure.line,
+                *(load.line for load in together),
+                statement="the event was made by another loaded copy of the library",
+            )
+        else:
+            _unknown(scales, failure)
+        _leave_open(scales, found)
         return
     is_xsched = failure.kind == "XSched"
     if together:
@@ -280,7 +403,7 @@ def in_message(scales: Scales, found: Found) -> None:
         )
     if len(scales.reasons) == before:
         _unknown(scales, failure)
-    scales.left_open = True
+    _leave_open(scales, found)
 
 
 def _if(sure: bool) -> Likelihood:

@@ -22,6 +22,8 @@ class Reason(NamedTuple):
     likelihood: Likelihood
     because: str
     lines: tuple[Line, ...]
+    #: What is so, where the cause's own statement says more, or less, than the text does.
+    statement: str = ""
 
 
 class Scales:
@@ -35,15 +37,20 @@ class Scales:
         self.notes: list[Note] = []
         self.failures: list[Failure] = []
         self.fault = evidence.stated_fault
-        #: Whether a refusal has no likely cause.
-        self.left_open = False
+        #: Causes that a refusal without a likely one leaves open.
+        self.left_open: set[str] = set()
+        #: Entry lines of the calls that are told.
+        self.told: set[Line | None] = set()
         #: The only copy that a memory map shows; None where there is no map, or one with more.
         self.only_copy = _only_copy(evidence)
 
-    def say(self, cause: str, likelihood: Likelihood, because: str, *lines: Line | None) -> None:
+    def say(
+        self, cause: str, likelihood: Likelihood, because: str, *lines: Line | None,
+        statement: str = "",
+    ) -> None:  # fmt: skip
         """A reason for a cause, with the lines that say so."""
         told = tuple(dict.fromkeys(line for line in lines if line is not None))
-        self.reasons.append(Reason(cause, likelihood, because, told))
+        self.reasons.append(Reason(cause, likelihood, because, told, statement))
 
     def note(self, sentence: str, *lines: Line) -> None:
         """Something to know that is no cause."""
@@ -53,6 +60,26 @@ class Scales:
         """Lines of the runtime's initialisations in the process of a failure."""
         process = self.evidence.ledger.processes.get(found.key)
         return process.initialised if process is not None else []
+
+    @property
+    def is_unchecked(self) -> bool:
+        """Whether it is HIP 7 or later, where a call that succeeds proves nothing of its handle."""
+        return self.version is not None and self.version.low >= (7, 0)
+
+    def destroyed_again(self, found: Found) -> list[Found]:
+        """Events destroyed twice in the process of a failure, before it, without a return line."""
+        return [
+            other
+            for act, other in self.evidence.again
+            if act.succeeded is None
+            and other.end is not None
+            # A program's message may be of any process, and stand in another source.
+            and (found.failure.kind != "AMD log" or other.key == found.key)
+            and (
+                other.failure.line.source != found.failure.line.source
+                or other.failure.line.number < found.failure.line.number
+            )
+        ]
 
     def together(self, found: Found) -> list[Load]:
         """Copies that were loaded at a time in the process of a failure, as far as is known."""

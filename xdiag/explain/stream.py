@@ -168,7 +168,7 @@ class Stream:
                 newline = data.rfind(b"\n", max(begin, size - (READ >> 1)), size)
                 end = newline + 1 if newline >= 0 else size - HALF_LINE
             window = Window(data, begin, end, size, self.newlines + 1, self.bytes - size)
-            if begin < end:
+            if begin < end or (at_end and end):
                 yield window
                 # Counted already up to the last place that was asked for.
                 self.newlines = window.line_number(end) - 1

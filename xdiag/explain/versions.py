@@ -139,6 +139,13 @@ def ranges_of(call: str, answer: int) -> tuple[Range, ...]:
     return tuple(Range(*each[:2]) for each in _ANSWERS.get(call, ()) if each[2] == answer)
 
 
+def calls_that_answer(code: int) -> list[tuple[str, tuple[Range, ...]]]:
+    """Calls that answer so, in some version, to a handle that they do not know; not 709."""
+    if code in (709, FOLLOWED):
+        return []
+    return [(call, ranges) for call in _ANSWERS if (ranges := ranges_of(call, code))]
+
+
 def may_mean_bad_handle(call: str, code: int, version: Range | None) -> tuple[Range, ...]:
     """The versions, of those that are possible, in which this answer may mean a bad handle."""
     return tuple(

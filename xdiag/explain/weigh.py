@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from xdiag import causes
-from xdiag.explain import crashes, refusals, versions
-from xdiag.explain.facts import Candidate, Loaded, Note, Step
+from xdiag.explain import amd_log, crashes, history, refusals, unanswered, versions
+from xdiag.explain.evidence import MOST_LINES
+from xdiag.explain.facts import Candidate, Loaded, Note
 from xdiag.explain.failing_calls import SEVERE
 from xdiag.explain.handles import LAST_SPECIAL
 from xdiag.explain.scales import Scales
@@ -31,11 +32,21 @@ if TYPE_CHECKING:
 _MOST_LINES, _MOST_NAMES, _MOST_LOADED = 12, 6, 16
 _MOST_COPIES = 4
 
+#: What is so where nothing was refused: a map has no stream.
+_TWO_LOADED = (
+    "two copies of the library are loaded: a stream of one is refused by the other, or taken"
+    " without a check"
+)
 _ORDER = {cause.id: place for place, cause in enumerate(causes.CAUSES)}
 #: Signs that state a cause themselves, and why they are believed.
 _STATED = (
     ("duplicate-llvm", "LLVM itself says so and aborts"),
     ("gpu-reset", "the kernel says so"),
+    (
+        "runtime-not-found",
+        "XSched says so and ends the process: it asks for a call in the library that it has found,"
+        " and has found none, or none with that call",
+    ),
     ("cuda-thread-context", "XSched compares the two contexts and says so"),
 )
 
@@ -55,13 +66,16 @@ def weigh(evidence: Evidence) -> Weighed:
     """Weigh all that was gathered."""
     scales = Scales(evidence)
     founds = list(evidence.failures.values())
+    for found in _all_founds(evidence):
+        found.settle()
     refused = [found for found in founds if _is_refusal(scales, found)]
     for found in founds:
         _failure(scales, found, refused)
     for crash in evidence.crashes:
         crashes.take(scales, crash)
+    unanswered.take(scales)
     _loads(scales, refused=bool(refused))
-    _signs(scales)
+    _signs(scales, refused=bool(refused))
     for cause, likelihood, because, line in evidence.stated:
         scales.say(cause, likelihood, because, line)
     _notes(scales, refused)
@@ -95,26 +109,49 @@ def _is_refusal(scales: Scales, found: Found) -> bool:
 def _is_known_bad(scales: Scales, found: Found) -> bool:
     """Whether the log itself says that the handle is bad."""
     failure = found.failure
-    if failure.handle is None or failure.handle <= LAST_SPECIAL:
-        return False
-    if found.ended or found.reset or found.whole or found.elsewhere:
+    if unanswered.is_bad(found) or found.elsewhere is not None or found.reset is not None:
         return True
     return found.life is not None and failure.pid is not None and len(scales.started(found)) > 1
+
+
+def _is_unmade(scales: Scales, found: Found) -> bool:
+    """Whether a call answers as to a handle that it does not know, and no line makes that one."""
+    failure = found.failure
+    return (
+        failure.code is not None
+        and failure.handle is not None
+        and failure.handle > LAST_SPECIAL
+        and found.life is None
+        and bool(versions.may_mean_bad_handle(failure.call, failure.code, scales.version))
+    )
+
+
+def _all_founds(evidence: Evidence) -> Iterator[Found]:
+    yield from evidence.failures.values()
+    yield from evidence.unanswered
+    yield from (found for _, found in evidence.again)
+    for crash in evidence.crashes:
+        yield from crash.unanswered
 
 
 def _failure(scales: Scales, found: Found, refused: list[Found]) -> None:
     failure = found.failure
     logged, is_refused = failure.kind == "AMD log", found in refused
-    if logged and not is_refused and failure.code not in SEVERE:
+    if failure.code == 0:
+        _took_destroyed(scales, found)
+        return
+    is_unmade = logged and not is_refused and _is_unmade(scales, found)
+    if logged and not is_refused and not is_unmade and failure.code not in SEVERE:
         name = failure.name or str(failure.code)
         scales.evidence.other(failure.call, name, failure.line, found.count)
         return
     scales.fault = True
+    scales.told.add(failure.entry)
     scales.failures.append(
         replace(
             failure,
             count=found.count,
-            history=tuple(_history(found)),
+            history=tuple(history.of(found)),
             notes=(*failure.notes, *_of_version(scales, failure, refused=is_refused)),
             refusal=is_refused,
         )
@@ -130,6 +167,8 @@ def _failure(scales: Scales, found: Found, refused: list[Found]) -> None:
             )
     elif is_refused and logged:
         refusals.in_log(scales, found)
+    elif is_unmade:
+        refusals.maybe_refused(scales, found)
     elif is_refused and any(each.failure.kind == "AMD log" for each in refused):
         # The runtime's own log goes before what a program says.
         scales.note(
@@ -145,6 +184,9 @@ def _of_version(scales: Scales, failure: Failure, *, refused: bool) -> Iterator[
     """What the runtime's version has to do with the code by which a bad handle shows."""
     if failure.platform != "hip" or failure.code is None:
         return
+    if not failure.call:
+        yield from _of_any_call(scales, failure)
+        return
     ranges = versions.may_mean_bad_handle(failure.call, failure.code, scales.version)
     if not ranges:
         return
@@ -152,37 +194,54 @@ def _of_version(scales: Scales, failure: Failure, *, refused: bool) -> Iterator[
         if failure.call == "hipModuleLaunchKernel":
             yield "709 from hipModuleLaunchKernel is HIP 7's: 5.7 to 6.4 answer 1 to such a handle"
         return
-    where = f"on HIP {versions.either(ranges)}"
-    answer = f"{failure.call} answers {failure.code} ({failure.name})"
     may = "" if refused else "this may be a refused handle: "
-    yield f"{may}{where} {answer} to a handle that it does not know, where other calls answer 709"
+    yield f"{may}{_answers(failure.call, failure.code, ranges)}, where other calls answer 709"
 
 
-def _history(found: Found) -> Iterator[Step]:
-    failure = found.failure
-    steps = []
-    if found.life is not None and found.life.made_at:
-        steps.append(Step("made", found.life.made))
-    if found.whole is not None:
-        steps.append(Step("whole handle made", found.whole.made))
-    if found.elsewhere is not None:
-        steps.append(Step("made in another process", found.elsewhere[1].made))
-    for what, line in (
-        ("accepted", found.accepted_before),
-        ("destroyed", found.ended),
-        ("device reset", found.reset),
-        ("given", failure.entry),
-    ):
-        if line is not None:
-            steps.append(Step(what, line))
-    # Of one source they are told in the order of its lines; others came as they were given.
-    if len({step.line.source for step in steps}) == 1:
-        steps.sort(key=lambda step: step.line.number)
-    yield from steps
-    for line in [failure.line, *found.more] if steps else []:
-        yield Step("refused" if failure.code == CONTEXT_IS_DESTROYED else "failed", line)
-    if found.accepted_after is not None:
-        yield Step("accepted", found.accepted_after)
+def _answers(call: str, code: int, ranges: Iterable[versions.Range]) -> str:
+    name = next((name for name, number in amd_log.codes().items() if number == code), "")
+    where = f"on HIP {versions.either(ranges)}"
+    return f"{where} {call} answers {code} ({name}) to a handle that it does not know"
+
+
+def _of_any_call(scales: Scales, failure: Failure) -> Iterator[str]:
+    """The same of a message that names no call: which ones may have answered so."""
+    assert failure.code is not None
+    told = [
+        f"{call} ({versions.either(ranges)})"
+        for call, ranges in versions.calls_that_answer(failure.code)
+        if versions.may_mean_bad_handle(call, failure.code, scales.version)
+    ]
+    if told:
+        yield (
+            "this may be a refused handle: where other calls answer 709 to a handle that they do"
+            f" not know, these answer {failure.code} on some versions of HIP: {', '.join(told)};"
+            " AMD_LOG_LEVEL=4 shows the call and its handle"
+        )
+
+
+def _took_destroyed(scales: Scales, found: Found) -> None:
+    """HIP 7: a call succeeds with a stream that was destroyed before."""
+    failure, end = found.failure, found.end
+    if end is None or failure.handle is None:
+        return
+    scales.fault = True
+    scales.told.add(failure.entry)
+    made = found.life.made if found.life is not None and found.life.made_at else None
+    note = (
+        f"{failure.call} does not check its handle on HIP 7: what is a 709 up to 6.4 reads freed"
+        " memory there, unless the address was given to a new stream by a call that the log lacks"
+    )
+    told = replace(failure, history=tuple(history.of(found)), notes=(*failure.notes, note))
+    scales.failures.append(told)
+    scales.say(
+        "destroyed-stream",
+        "possible",
+        f"{failure.handle:#x} was destroyed, and {failure.call} took it afterwards",
+        made,
+        end.line,
+        failure.entry,
+    )
 
 
 # ---- what is loaded, and other signs -------------------------------------------------------------
@@ -200,6 +259,7 @@ def _loads(scales: Scales, *, refused: bool) -> None:
                 "the log names two paths of the library: two copies in one process, or two"
                 " processes in one log",
                 *lines,
+                statement="" if refused else _TWO_LOADED,
             )
             continue
         scales.fault = True
@@ -210,6 +270,7 @@ def _loads(scales: Scales, *, refused: bool) -> None:
             f"{len(loads)} copies of the library are loaded in one process"
             f"{f' ({pid})' if pid is not None else ''}: {_paths(loads)}",
             *lines,
+            statement="" if refused else _TWO_LOADED,
         )
     if not refused:
         return
@@ -229,12 +290,15 @@ def _loads(scales: Scales, *, refused: bool) -> None:
         )
 
 
-def _signs(scales: Scales) -> None:
+def _signs(scales: Scales, *, refused: bool) -> None:
     signs = scales.evidence.signs
     for name, because in _STATED:
-        if name in signs:
-            scales.fault = True
-            scales.say(name, "likely", because, *signs[name][:3])
+        if name not in signs:
+            continue
+        scales.fault = True
+        if name == "gpu-reset" and refused:
+            because = f"{because}; {causes.get(name).versions}"
+        scales.say(name, "likely", because, *signs[name][:MOST_LINES])
     if "xsched-error" in signs:
         scales.fault = True
         scales.note("XSched ended the process", *signs["xsched-error"])
@@ -274,12 +338,24 @@ def _notes(scales: Scales, refused: list[Found]) -> None:
             f" a handle's (many programs ask so): {', '.join(named)}{more}",
             *(evidence.first_other[key] for key, _ in most),
         )
+        _may_be_handles(scales, most)
     if evidence.more_failures:
         scales.note(f"{evidence.more_failures} failures more were only counted")
     if any(process.forgot for process in evidence.ledger.processes.values()):
         scales.note(
             "more streams were made than are remembered: where the oldest were made is not known"
         )
+
+
+def _may_be_handles(scales: Scales, most: Iterable[tuple[tuple[str, str], int]]) -> None:
+    for (call, error), _ in most:
+        code = amd_log.codes().get(error)
+        ranges = versions.may_mean_bad_handle(call, code or 0, scales.version)
+        if code and ranges:
+            scales.note(
+                f"{_answers(call, code, ranges)}: here the log does not show that it is one",
+                scales.evidence.first_other[call, error],
+            )
 
 
 # ---- candidates ----------------------------------------------------------------------------------
@@ -290,7 +366,14 @@ def _candidates(scales: Scales) -> tuple[Candidate, ...]:
     for reason in scales.reasons:
         by_cause.setdefault(reason.cause, []).append(reason)
     told = [_candidate(scales, cause, reasons) for cause, reasons in by_cause.items()]
-    return tuple(sorted(told, key=lambda each: (each.likelihood != "likely", _ORDER[each.cause])))
+    refused = any(each.code == CONTEXT_IS_DESTROYED for each in scales.failures)
+
+    def place(each: Candidate) -> tuple[bool, bool, int]:
+        # What does not explain the refusal stands behind what may.
+        aside = refused and each.cause == "gpu-reset"
+        return aside, each.likelihood != "likely", _ORDER[each.cause]
+
+    return tuple(sorted(told, key=place))
 
 
 def _candidate(scales: Scales, id: str, reasons: list[Reason]) -> Candidate:
@@ -302,7 +385,7 @@ def _candidate(scales: Scales, id: str, reasons: list[Reason]) -> Candidate:
     return Candidate(
         cause=id,
         likelihood=best.likelihood,
-        statement=cause.statement,
+        statement=best.statement or cause.statement,
         because="; ".join(why[:2]) + more,
         lines=tuple([*lines][:_MOST_LINES]),
         decide=cause.discriminators,
@@ -326,12 +409,11 @@ def _particular_remedy(scales: Scales, id: str) -> Iterator[str]:
 
 def _not_excluded(scales: Scales, candidates: Iterable[Candidate]) -> tuple[str, ...]:
     """What a refusal that is not explained leaves open, and nothing speaks for."""
-    if not scales.left_open:
-        return ()
     named = {each.cause for each in candidates}
     if scales.only_copy is not None:
         named.add("two-runtimes")
-    return tuple(id for id in causes.OF_A_REFUSAL if id not in named)
+    order = dict.fromkeys((*causes.OF_A_REFUSAL, *causes.OF_AN_EVENT))
+    return tuple(id for id in order if id in scales.left_open and id not in named)
 
 
 def _paths(loads: list[Load]) -> str:

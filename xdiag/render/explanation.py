@@ -17,7 +17,7 @@ from xdiag.render.terminal import show_pairs
 from xdiag.render.text import count, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
@@ -57,9 +57,13 @@ def _show(explanation: Explanation, console: Console) -> None:
         _show_failure(failure, console)
     if len(explanation.failures) > _MOST_FAILURES:
         _line(console, f"and {len(explanation.failures) - _MOST_FAILURES} failures more (--json)")
+    shown = _shown(explanation.failures[:_MOST_FAILURES])
+    if explanation.fault and not explanation.failures and explanation.causes:
+        console.print()
+        _line(console, "no call that fails is in it; what is wrong is this:")
     for candidate in explanation.causes:
         console.print()
-        _show_candidate(candidate, console)
+        _show_candidate(candidate, console, shown)
     if explanation.not_excluded:
         console.print()
         _line(
@@ -69,7 +73,7 @@ def _show(explanation: Explanation, console: Console) -> None:
         )
     if not explanation.fault:
         console.print()
-        _line(console, _nothing(explanation.sources))
+        _line(console, _nothing(explanation))
     if explanation.notes:
         console.print()
     for note in explanation.notes[:_MOST_NOTES]:
@@ -83,14 +87,25 @@ def _source(source: Source) -> str:
     return f"{source.path}{packed}: {count(source.lines, 'line')}, {kinds}{problem}"
 
 
-def _nothing(sources: Sequence[Source]) -> str:
-    if any(source.problem for source in sources):
+def _nothing(explanation: Explanation) -> str:
+    if any(source.problem for source in explanation.sources):
         return "nothing wrong was seen in what could be read"
-    if any(source.formats for source in sources):
+    if explanation.causes:
+        return "no call that fails is in it, and whether anything is wrong it does not tell"
+    if any(source.formats for source in explanation.sources):
         return "nothing wrong was seen"
     return (
         "nothing in it tells of a fault: no error of HIP's or CUDA's, no second runtime, no crash"
     )
+
+
+def _shown(failures: Iterable[Failure]) -> set[Line]:
+    """Lines that stand below a failure, with their text: they are named afterwards."""
+    shown: set[Line] = set()
+    for failure in failures:
+        steps = [step.line for step in failure.history[:_MOST_STEPS]]
+        shown |= {line for line in steps or (failure.entry, failure.line) if line is not None}
+    return shown
 
 
 def _show_failure(failure: Failure, console: Console) -> None:
@@ -115,6 +130,10 @@ def _failed(failure: Failure) -> str:
     """``hipStreamGetFlags: 709 hipErrorContextIsDestroyed``."""
     if failure.signal:
         return f"{failure.call or 'a process'}: {failure.signal}"
+    if failure.code == 0:
+        return f"{failure.call}: {failure.name}, with a handle that is none any longer"
+    if failure.code is None and not failure.name:
+        return f"{failure.call}: no return line"
     code = "" if failure.code is None else str(failure.code)
     what = " ".join(part for part in (code, failure.name) if part)
     platform = "HIP" if failure.platform == "hip" else "CUDA"
@@ -143,7 +162,7 @@ def _show_evidence(line: Line, console: Console) -> None:
     _line(console, f"{line.place}  {_cut(line.text)}", _INDENT, "dim")
 
 
-def _show_candidate(candidate: Candidate, console: Console) -> None:
+def _show_candidate(candidate: Candidate, console: Console, shown: set[Line]) -> None:
     style = TERMINAL["fail" if candidate.likelihood == "likely" else "warn"]
     head = Text(f"{candidate.likelihood}  ", style=style)
     head.append(candidate.cause, style="bold")
@@ -151,11 +170,14 @@ def _show_candidate(candidate: Candidate, console: Console) -> None:
     head.overflow = "fold"
     console.print(head)
     _line(console, f"because {candidate.because}", _INDENT)
-    for line in candidate.lines[:_MOST_LINES]:
+    above = [line for line in candidate.lines if line in shown]
+    if above:
+        _line(console, f"lines above: {', '.join(_places(above))}", _INDENT, "dim")
+    others = [line for line in candidate.lines if line not in shown]
+    for line in others[:_MOST_LINES]:
         _show_evidence(line, console)
-    if len(candidate.lines) > _MOST_LINES:
-        left_out = len(candidate.lines) - _MOST_LINES
-        _line(console, f"and {left_out} lines more (--json)", _INDENT, "dim")
+    if len(others) > _MOST_LINES:
+        _line(console, f"and {len(others) - _MOST_LINES} lines more (--json)", _INDENT, "dim")
     for each in candidate.decide:
         _line(console, f"to decide: {each.command}", _INDENT)
         _line(console, f"shows: {each.tells}", _INDENT + 5, "dim")
@@ -165,8 +187,18 @@ def _show_candidate(candidate: Candidate, console: Console) -> None:
         _line(console, f"see: {', '.join(candidate.references)}", _INDENT)
 
 
+def _places(lines: Iterable[Line]) -> list[str]:
+    """``amd.log:24``, and of the same source the number alone behind it."""
+    told: list[str] = []
+    source = None
+    for line in lines:
+        told.append(str(line.number) if line.source == source else line.place)
+        source = line.source
+    return told
+
+
 def _show_note(note: Note, console: Console) -> None:
-    places = ", ".join(line.place for line in note.lines[:_MOST_LINES])
+    places = ", ".join(_places(note.lines[:_MOST_LINES]))
     _line(console, f"note: {note.sentence}{f' ({places})' if places else ''}", style="dim")
 
 
@@ -280,7 +312,9 @@ def _facts_of(cause: Cause) -> list[tuple[str, str]]:
 
 
 def _sentence(said: str) -> str:
-    return said[0].upper() + said[1:]
+    # A call's name stays as it is.
+    is_name = said.startswith(("hip", "cu")) and not said.split(" ", 1)[0].islower()
+    return said if is_name else said[0].upper() + said[1:]
 
 
 def _error(code: int) -> tuple[str, str]:
