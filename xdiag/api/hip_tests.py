@@ -486,8 +486,6 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         " them is of 5.4, the oldest that there is.",
         source="ROCm/hipamd, tag rocm-5.2.3 (02187ecfc8a1), src/hip_graph.cpp, hipStreamEndCapture",
     ),
-    Explanation(
-        calls=("GraphLaunch",),
         handles=("destroyed",),
         versions=("6.4",),
         why="6.4.3 does not look at the stream where the graph has no nodes, and the table's graph"
