@@ -486,10 +486,4 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         " them is of 5.4, the oldest that there is.",
         source="ROCm/hipamd, tag rocm-5.2.3 (02187ecfc8a1), src/hip_graph.cpp, hipStreamEndCapture",
     ),
-        handles=("destroyed",),
-        versions=("6.4",),
-        why="6.4.3 does not look at the stream where the graph has no nodes, and the table's graph"
-        " has none. With one node in it, as in the suite's test, 6.4.3 answers 709.",
-        source="measured with graphs of no node, one empty node and one memset node",
-    ),
 )
