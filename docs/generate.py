@@ -13,7 +13,7 @@ from pathlib import Path
 from xdiag.api.shipped import shipped
 from xdiag.doctor import examination
 from xdiag.doctor.catalogue import CHECKS
-from xdiag.render import catalogue, doctor, explanation, judgement, repairs
+from xdiag.render import api_page, catalogue, doctor, explanation, judgement, repairs
 
 HERE = Path(__file__).resolve().parent
 
@@ -43,6 +43,7 @@ PAGES = {
     "fixes.md": catalogue.fixes_page,
     "repairs.md": repairs.page,
     "causes.md": explanation.causes_page,
+    "api-by-version.md": api_page.page,
     "checks.md": lambda: doctor.checks_page(examination.catalogue(CHECKS)),
     "hip-tests.md": lambda: judgement.page(shipped()),
     "whose-stream.md": lambda: with_snippets("whose-stream.md"),

@@ -55,7 +55,7 @@ def test_the_whole_overview_fits_a_terminal_of_100_columns(api: Call, home: dict
 def test_answers_of_a_call(api: Call) -> None:
     done = api("--call", "hipStreamQuery", "--version", "5.2")
     assert done.returncode == 0
-    row = next(line for line in done.stdout.splitlines() if line.startswith("foreign"))
+    row = next(line for line in done.stdout.splitlines() if line.startswith("every bad kind"))
     assert row.split()[-1] == "709"
     assert "asked as hipStreamQuery(h)" in done.stdout
     assert api("--call", "StreamQuery", "--version", "5.2").stdout == done.stdout
@@ -101,8 +101,10 @@ def test_changes(api: Call) -> None:
     done = api("--changes", f"{LABELS[0]}..{LABELS[-1]}", "--handle", "foreign")
     assert done.returncode == 0
     assert f"From {LABELS[0]} to {LABELS[-1]}" in done.stdout
-    row = next(line for line in done.stdout.splitlines() if line.startswith("hipStreamGetDevice"))
-    assert row.split()[1:3] == ["foreign", "absent"]
+    row = next(line for line in done.stdout.splitlines() if line.startswith("hipStreamGetFlags"))
+    assert row.split() == ["hipStreamGetFlags", "foreign", "709", "lies", "(0)"]
+    new = done.stdout.partition("\nNew: ")[2].partition(".")[0]
+    assert {"hipStreamGetDevice", "hipStreamGetId"} <= set(new.replace("\n", " ").split(", "))
     back = api("--changes", f"{LABELS[-1]}..{LABELS[0]}", "--handle", "foreign", "--json")
     data = json.loads(back.stdout)
     assert data["before"]["version"].startswith(LABELS[-1])

@@ -258,10 +258,8 @@ def show(sheet: Sheet, console: Console, by: str = "") -> None:
 def _show_rows(
     console: Console, sheet: Sheet, title: str, head: str, rows: Sequence[Sequence[str]]
 ) -> None:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False,
-        show_edge=False, padding=(0, 2, 0, 0),
-    )  # fmt: skip
+    console.print(Text(title, style="bold"))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     table.add_column(head, overflow="fold")
     for measured in sheet.measured:
         table.add_column(_version(measured), overflow="fold")
