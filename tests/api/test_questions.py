@@ -54,7 +54,7 @@ def test_a_question_that_only_looks_has_no_other_arguments_than_the_handle() -> 
     for question in QUESTIONS:
         if question.looks:
             assert [way.ask for way in question.ways] == [f"{question.call}(h)"]
-    assert sum(question.looks for question in QUESTIONS) == 9
+    assert sum(question.looks for question in QUESTIONS) == 8
 
 
 def test_there_is_one_control_and_it_is_documented() -> None:

@@ -114,7 +114,8 @@ def _in_short(sheet: Sheet) -> str:
         told = ", ".join(f"{n} {what}" for what, n in counts(sheet, version).items() if n)
         lying = _that(sheet, measured, Reading.LIES, ("foreign",))
         lines.append(
-            f"HIP {measured.label}: {told}. Success for the stream of another copy:"
+            f"HIP {measured.label}: of {len(sheet.calls)} calls {told}. Success for the stream of"
+            " another copy:"
             f" {_links(sheet, lying)}."
         )
     lines += [escaped(" ".join(change_summary(each)[:2])) for each in _steps(sheet)]

@@ -220,19 +220,22 @@ def marks(sheet: Sheet, version: int, call: str) -> list[Reading]:
 
 def counts(sheet: Sheet, version: int) -> dict[str, int]:
     """How many calls do what with bad handles; one that does two things counts in both."""
-    found = dict.fromkeys(("report every one", "lie", "crash", "hang", "absent", "not asked"), 0)
+    every, lie, crash, hang, absent, unasked = (
+        "report every bad handle", "lie", "crash", "hang", "are absent", "were not asked",
+    )  # fmt: skip
+    found = dict.fromkeys((every, lie, crash, hang, absent, unasked), 0)
     for call in sheet.calls:
         seen = {
             each
             for handle in BAD
             for each in readings(call, handle, sheet.entry(version, call, handle))
         }
-        found["report every one"] += seen - {Reading.UNASKED} == {Reading.REPORTS}
-        found["lie"] += Reading.LIES in seen
-        found["crash"] += Reading.CRASHES in seen
-        found["hang"] += Reading.HANGS in seen
-        found["absent"] += seen == {Reading.ABSENT}
-        found["not asked"] += seen == {Reading.UNASKED}
+        found[every] += seen - {Reading.UNASKED} == {Reading.REPORTS}
+        found[lie] += Reading.LIES in seen
+        found[crash] += Reading.CRASHES in seen
+        found[hang] += Reading.HANGS in seen
+        found[absent] += seen == {Reading.ABSENT}
+        found[unasked] += seen == {Reading.UNASKED}
     return found
 
 
@@ -295,7 +298,7 @@ def _show_overview(console: Console, sheet: Sheet) -> None:
     console.print()
     for version, measured in enumerate(sheet.measured):
         told = ", ".join(f"{n} {what}" for what, n in counts(sheet, version).items() if n)
-        console.print(Text(f"{_version(measured)}: of {len(sheet.calls)} calls {told}"))
+        console.print(Text(f"{_version(measured)}: of {len(sheet.calls)} calls {told}."))
     console.print()
 
 
