@@ -221,7 +221,7 @@ def marks(sheet: Sheet, version: int, call: str) -> list[Reading]:
 def counts(sheet: Sheet, version: int) -> dict[str, int]:
     """How many calls do what with bad handles; one that does two things counts in both."""
     every, lie, crash, hang, absent, unasked = (
-        "report every bad handle", "lie", "crash", "hang", "are absent", "were not asked",
+        "report every bad handle", "lie", "crash", "hang", "absent", "not asked",
     )  # fmt: skip
     found = dict.fromkeys((every, lie, crash, hang, absent, unasked), 0)
     for call in sheet.calls:
