@@ -111,7 +111,7 @@ def create(
     make or end a handle and the last ``recent`` others; both are powers of two.  The file is sparse
     and has a bound that it never grows beyond::
 
-        4096 + table (under 32 KiB) + 128 failures + events + threads (64 + 64 (life + recent))
+        4096 + table (under 40 KiB) + 128 failures + events + threads (64 + 64 (life + recent))
 
     bytes, 125 MiB with the figures above; a run of one thread takes less than 0.3 MiB of them.
 
