@@ -62,6 +62,8 @@ typedef struct {
     KIND(BUFFER, void *, FIXED)                                                                    \
     KIND(CALLBACK, void *, FIXED)                                                                  \
     KIND(HOST_FUNCTION, void *, FIXED)                                                             \
+    KIND(LAUNCH, void *, FIXED)                                                                    \
+    KIND(LAUNCHED, void *, IN)                                                                     \
     KIND(DIM3, xdiag_dim3, IN)                                                                     \
     KIND(NONE, void *, FIXED)                                                                      \
     KIND(ZERO, uint32_t, FIXED)
@@ -85,6 +87,7 @@ typedef struct {
     /* contexts */                                                                                                       \
     CALL(CtxGetCurrent, "hipCtxGetCurrent", "cuCtxGetCurrent", STATUS, NEW_CONTEXT)                                      \
     CALL(CtxSetCurrent, "hipCtxSetCurrent", "cuCtxSetCurrent", STATUS, CONTEXT)                                          \
+    CALL(DeviceGetAttribute, "", "cuDeviceGetAttribute", STATUS, OUT_I32, I32, DEVICE)                                  \
     CALL(CtxGetDevice, "hipCtxGetDevice", "cuCtxGetDevice", STATUS, OUT_DEVICE)                                          \
     CALL(CtxPushCurrent, "hipCtxPushCurrent", "cuCtxPushCurrent_v2", STATUS, CONTEXT)                                    \
     CALL(CtxPopCurrent, "hipCtxPopCurrent", "cuCtxPopCurrent_v2", STATUS, NEW_CONTEXT)                                   \
@@ -93,6 +96,7 @@ typedef struct {
     CALL(DevicePrimaryCtxRetain, "hipDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRetain", STATUS, NEW_CONTEXT, DEVICE)   \
     CALL(DevicePrimaryCtxRelease, "hipDevicePrimaryCtxRelease", "cuDevicePrimaryCtxRelease_v2", STATUS, DEVICE)          \
     CALL(DevicePrimaryCtxReset, "hipDevicePrimaryCtxReset", "cuDevicePrimaryCtxReset_v2", STATUS, DEVICE)                \
+    CALL(CtxGetId, "", "cuCtxGetId", STATUS, CONTEXT, OUT_U64)                                                           \
     CALL(DevicePrimaryCtxGetState, "hipDevicePrimaryCtxGetState", "cuDevicePrimaryCtxGetState", STATUS, DEVICE, OUT_U32, OUT_I32) \
     /* streams */                                                                                                        \
     CALL(StreamCreate, "hipStreamCreate", "", STATUS, NEW_STREAM)                                                        \
@@ -104,6 +108,7 @@ typedef struct {
     CALL(StreamGetPriority, "hipStreamGetPriority", "cuStreamGetPriority", STATUS, STREAM, OUT_I32)                      \
     CALL(StreamGetDevice, "hipStreamGetDevice", "cuStreamGetDevice", STATUS, STREAM, OUT_DEVICE)                         \
     CALL(StreamGetId, "hipStreamGetId", "cuStreamGetId", STATUS, STREAM, OUT_U64)                                        \
+    CALL(StreamGetCtx, "", "cuStreamGetCtx", STATUS, STREAM, NEW_CONTEXT)                                                \
     CALL(GetStreamDeviceId, "hipGetStreamDeviceId", "", DEVICE_OR_MINUS_ONE, STREAM)                                     \
     CALL(StreamQuery, "hipStreamQuery", "cuStreamQuery", STATUS, STREAM)                                                 \
     CALL(StreamSynchronize, "hipStreamSynchronize", "cuStreamSynchronize", STATUS, STREAM)                               \
@@ -272,5 +277,108 @@ typedef struct {
     ERROR(1052, hipErrorRuntimeMemory, "runtime memory call failed")                               \
     ERROR(1053, hipErrorRuntimeOther, "runtime call other than memory failed")                     \
     ERROR(1054, hipErrorTbd, "not decided yet")
+
+/* The same for CUDA; cuda.h (CUDA 12.9), enum CUresult. */
+#define XDIAG_CUDA_ERRORS(ERROR)                                                                   \
+    ERROR(0, CUDA_SUCCESS, "no error")                                                             \
+    ERROR(1, CUDA_ERROR_INVALID_VALUE, "invalid argument")                                         \
+    ERROR(2, CUDA_ERROR_OUT_OF_MEMORY, "out of memory")                                            \
+    ERROR(3, CUDA_ERROR_NOT_INITIALIZED, "initialization error")                                   \
+    ERROR(4, CUDA_ERROR_DEINITIALIZED, "driver shutting down")                                     \
+    ERROR(5, CUDA_ERROR_PROFILER_DISABLED, "profiler disabled")                                    \
+    ERROR(6, CUDA_ERROR_PROFILER_NOT_INITIALIZED, "profiler not initialized")                      \
+    ERROR(7, CUDA_ERROR_PROFILER_ALREADY_STARTED, "profiler already started")                      \
+    ERROR(8, CUDA_ERROR_PROFILER_ALREADY_STOPPED, "profiler already stopped")                      \
+    ERROR(34, CUDA_ERROR_STUB_LIBRARY, "the library is a stub for linking, not the driver")        \
+    ERROR(46, CUDA_ERROR_DEVICE_UNAVAILABLE, "device is not available")                            \
+    ERROR(100, CUDA_ERROR_NO_DEVICE, "no device found")                                            \
+    ERROR(101, CUDA_ERROR_INVALID_DEVICE, "invalid device ordinal")                                \
+    ERROR(102, CUDA_ERROR_DEVICE_NOT_LICENSED, "device is not licensed")                           \
+    ERROR(200, CUDA_ERROR_INVALID_IMAGE, "invalid device image")                                   \
+    ERROR(201, CUDA_ERROR_INVALID_CONTEXT, "invalid device context")                               \
+    ERROR(202, CUDA_ERROR_CONTEXT_ALREADY_CURRENT, "context is already current")                   \
+    ERROR(205, CUDA_ERROR_MAP_FAILED, "mapping failed")                                            \
+    ERROR(206, CUDA_ERROR_UNMAP_FAILED, "unmapping failed")                                        \
+    ERROR(207, CUDA_ERROR_ARRAY_IS_MAPPED, "array is mapped")                                      \
+    ERROR(208, CUDA_ERROR_ALREADY_MAPPED, "already mapped")                                        \
+    ERROR(209, CUDA_ERROR_NO_BINARY_FOR_GPU, "no code for this device")                            \
+    ERROR(210, CUDA_ERROR_ALREADY_ACQUIRED, "already acquired")                                    \
+    ERROR(211, CUDA_ERROR_NOT_MAPPED, "not mapped")                                                \
+    ERROR(212, CUDA_ERROR_NOT_MAPPED_AS_ARRAY, "not mapped as an array")                           \
+    ERROR(213, CUDA_ERROR_NOT_MAPPED_AS_POINTER, "not mapped as a pointer")                        \
+    ERROR(214, CUDA_ERROR_ECC_UNCORRECTABLE, "uncorrectable memory error")                         \
+    ERROR(215, CUDA_ERROR_UNSUPPORTED_LIMIT, "limit is not supported")                             \
+    ERROR(216, CUDA_ERROR_CONTEXT_ALREADY_IN_USE, "context is in use by another thread")           \
+    ERROR(217, CUDA_ERROR_PEER_ACCESS_UNSUPPORTED, "peer access is not supported")                 \
+    ERROR(218, CUDA_ERROR_INVALID_PTX, "invalid PTX")                                              \
+    ERROR(219, CUDA_ERROR_INVALID_GRAPHICS_CONTEXT, "invalid graphics context")                    \
+    ERROR(220, CUDA_ERROR_NVLINK_UNCORRECTABLE, "uncorrectable NVLink error")                      \
+    ERROR(221, CUDA_ERROR_JIT_COMPILER_NOT_FOUND, "no compiler for PTX found")                     \
+    ERROR(222, CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "PTX of an unsupported version")                \
+    ERROR(223, CUDA_ERROR_JIT_COMPILATION_DISABLED, "compilation of PTX is disabled")              \
+    ERROR(224, CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY, "execution affinity is not supported")        \
+    ERROR(225, CUDA_ERROR_UNSUPPORTED_DEVSIDE_SYNC, "no device-side synchronisation")              \
+    ERROR(226, CUDA_ERROR_CONTAINED, "contained error")                                            \
+    ERROR(300, CUDA_ERROR_INVALID_SOURCE, "invalid source")                                        \
+    ERROR(301, CUDA_ERROR_FILE_NOT_FOUND, "file not found")                                        \
+    ERROR(302, CUDA_ERROR_SHARED_OBJECT_SYMBOL_NOT_FOUND, "symbol of a shared object not found")   \
+    ERROR(303, CUDA_ERROR_SHARED_OBJECT_INIT_FAILED, "shared object failed to initialise")         \
+    ERROR(304, CUDA_ERROR_OPERATING_SYSTEM, "operating system call failed")                        \
+    ERROR(400, CUDA_ERROR_INVALID_HANDLE, "invalid resource handle")                               \
+    ERROR(401, CUDA_ERROR_ILLEGAL_STATE, "operation not allowed in this state")                    \
+    ERROR(402, CUDA_ERROR_LOSSY_QUERY, "query lost information")                                   \
+    ERROR(500, CUDA_ERROR_NOT_FOUND, "named symbol not found")                                     \
+    ERROR(600, CUDA_ERROR_NOT_READY, "device not ready")                                           \
+    ERROR(700, CUDA_ERROR_ILLEGAL_ADDRESS, "illegal memory access")                                \
+    ERROR(701, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "too many resources for a launch")              \
+    ERROR(702, CUDA_ERROR_LAUNCH_TIMEOUT, "launch timed out")                                      \
+    ERROR(703, CUDA_ERROR_LAUNCH_INCOMPATIBLE_TEXTURING, "launch with incompatible texturing")     \
+    ERROR(704, CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED, "peer access is already enabled")           \
+    ERROR(705, CUDA_ERROR_PEER_ACCESS_NOT_ENABLED, "peer access is not enabled")                   \
+    ERROR(708, CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE, "primary context is active already")             \
+    ERROR(709, CUDA_ERROR_CONTEXT_IS_DESTROYED, "context is destroyed")                            \
+    ERROR(710, CUDA_ERROR_ASSERT, "device-side assert")                                            \
+    ERROR(711, CUDA_ERROR_TOO_MANY_PEERS, "too many peers")                                        \
+    ERROR(712, CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "host memory is already registered")     \
+    ERROR(713, CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, "host memory is not registered")             \
+    ERROR(714, CUDA_ERROR_HARDWARE_STACK_ERROR, "hardware stack error")                            \
+    ERROR(715, CUDA_ERROR_ILLEGAL_INSTRUCTION, "illegal instruction")                              \
+    ERROR(716, CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned address")                                \
+    ERROR(717, CUDA_ERROR_INVALID_ADDRESS_SPACE, "invalid address space")                          \
+    ERROR(718, CUDA_ERROR_INVALID_PC, "invalid program counter")                                   \
+    ERROR(719, CUDA_ERROR_LAUNCH_FAILED, "launch failed")                                          \
+    ERROR(720, CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, "cooperative launch is too large")         \
+    ERROR(721, CUDA_ERROR_TENSOR_MEMORY_LEAK, "tensor memory leak")                                \
+    ERROR(800, CUDA_ERROR_NOT_PERMITTED, "not permitted")                                          \
+    ERROR(801, CUDA_ERROR_NOT_SUPPORTED, "operation not supported")                                \
+    ERROR(802, CUDA_ERROR_SYSTEM_NOT_READY, "system is not ready")                                 \
+    ERROR(803, CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, "driver and library do not fit each other")      \
+    ERROR(804, CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE, "no forward compatibility on this device")\
+    ERROR(805, CUDA_ERROR_MPS_CONNECTION_FAILED, "no connection to the MPS server")                \
+    ERROR(806, CUDA_ERROR_MPS_RPC_FAILURE, "MPS remote call failed")                               \
+    ERROR(807, CUDA_ERROR_MPS_SERVER_NOT_READY, "MPS server is not ready")                         \
+    ERROR(808, CUDA_ERROR_MPS_MAX_CLIENTS_REACHED, "MPS has too many clients")                     \
+    ERROR(809, CUDA_ERROR_MPS_MAX_CONNECTIONS_REACHED, "MPS has too many connections")             \
+    ERROR(810, CUDA_ERROR_MPS_CLIENT_TERMINATED, "MPS client was terminated")                      \
+    ERROR(811, CUDA_ERROR_CDP_NOT_SUPPORTED, "dynamic parallelism is not supported")               \
+    ERROR(812, CUDA_ERROR_CDP_VERSION_MISMATCH, "dynamic parallelism of another version")          \
+    ERROR(900, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "not permitted while a stream is capturing") \
+    ERROR(901, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "capture failed earlier")                    \
+    ERROR(902, CUDA_ERROR_STREAM_CAPTURE_MERGE, "captures would be merged")                        \
+    ERROR(903, CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, "capture was not begun on this stream")        \
+    ERROR(904, CUDA_ERROR_STREAM_CAPTURE_UNJOINED, "a forked stream was not joined")               \
+    ERROR(905, CUDA_ERROR_STREAM_CAPTURE_ISOLATION, "dependency would leave the capture")          \
+    ERROR(906, CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "would depend on the capturing legacy stream")  \
+    ERROR(907, CUDA_ERROR_CAPTURED_EVENT, "event was last recorded in a capturing stream")         \
+    ERROR(908, CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD, "capture was begun by another thread")      \
+    ERROR(909, CUDA_ERROR_TIMEOUT, "timed out")                                                    \
+    ERROR(910, CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE, "graph update failed")                        \
+    ERROR(911, CUDA_ERROR_EXTERNAL_DEVICE, "error of an external device")                          \
+    ERROR(912, CUDA_ERROR_INVALID_CLUSTER_SIZE, "invalid cluster size")                            \
+    ERROR(913, CUDA_ERROR_FUNCTION_NOT_LOADED, "function is not loaded")                           \
+    ERROR(914, CUDA_ERROR_INVALID_RESOURCE_TYPE, "invalid resource type")                          \
+    ERROR(915, CUDA_ERROR_INVALID_RESOURCE_CONFIGURATION, "invalid resource configuration")        \
+    ERROR(916, CUDA_ERROR_KEY_ROTATION, "key rotation")                                            \
+    ERROR(999, CUDA_ERROR_UNKNOWN, "unknown error")
 
 #endif

@@ -23,6 +23,7 @@ DIED: int = lib.XD_DIED
 
 _INPUT, _OUTPUT = 0, 1
 _PLATFORMS = {"hip": lib.XD_HIP, "cuda": lib.XD_CUDA}
+_PREFIXES = {"hip": "hip", "cuda": "cu"}
 #: How a story may open a runtime: (function, flags).
 _WAYS = {
     "local": (lib.XD_BY_DLOPEN, os.RTLD_NOW | os.RTLD_LOCAL),
@@ -63,6 +64,14 @@ class Call:
         """Names to look up on a platform, in order; empty where it has no such call."""
         return self.hip if platform == "hip" else self.cuda
 
+    def shown(self, platform: str) -> str:
+        """What the call is called there: cuStreamCreate for StreamCreateWithFlags.
+
+        HIP's names are the list's own; where a platform has no such call, the list's name remains.
+        """
+        symbols = self.symbols(platform)
+        return symbols[0] if platform != "hip" and symbols else f"{_PREFIXES[platform]}{self.name}"
+
 
 def _text(pointer: Any) -> str:
     return str(ffi.string(pointer).decode())
@@ -95,9 +104,10 @@ def calls() -> dict[str, Call]:
 
 
 @cache
-def errors() -> dict[int, tuple[str, str]]:
-    """HIP error codes: code -> (name, what it means)."""
-    rows = (lib.xd_error_at(i) for i in range(lib.xd_error_count()))
+def errors(platform: str = "hip") -> dict[int, tuple[str, str]]:
+    """A platform's error codes: code -> (name, what it means)."""
+    number = _PLATFORMS[platform]
+    rows = (lib.xd_error_at(number, i) for i in range(lib.xd_error_count(number)))
     return {row.code: (_text(row.name), _text(row.meaning)) for row in rows}
 
 

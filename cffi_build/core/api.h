@@ -97,8 +97,8 @@ int32_t xd_call_count(void);
 const xd_call *xd_call_at(int32_t index);
 int32_t xd_kind_count(void);
 const xd_kind *xd_kind_at(int32_t index);
-int32_t xd_error_count(void);
-const xd_error *xd_error_at(int32_t index);
+int32_t xd_error_count(int32_t platform);
+const xd_error *xd_error_at(int32_t platform, int32_t index);
 
 /* Say how runtime `index` will be opened.  Returns 0, or -1 for an index or path out of range. */
 int32_t xd_declare_runtime(int32_t index, int32_t platform, const char *path, int32_t how,

@@ -55,7 +55,8 @@ static const xd_call calls[] = {XDIAG_CALLS(CALL)};
 #undef CALL
 
 #define ERROR(code, name, meaning) {code, #name, meaning},
-static const xd_error errors[] = {XDIAG_HIP_ERRORS(ERROR)};
+static const xd_error hip_errors[] = {XDIAG_HIP_ERRORS(ERROR)};
+static const xd_error cuda_errors[] = {XDIAG_CUDA_ERRORS(ERROR)};
 #undef ERROR
 
 /* One typed call per entry. */
@@ -154,11 +155,17 @@ const xd_kind *xd_kind_at(int32_t index)
     return index >= 0 && index < KIND_COUNT ? &kinds[index] : NULL;
 }
 
-int32_t xd_error_count(void) { return (int32_t)(sizeof errors / sizeof errors[0]); }
-
-const xd_error *xd_error_at(int32_t index)
+int32_t xd_error_count(int32_t platform)
 {
-    return index >= 0 && index < xd_error_count() ? &errors[index] : NULL;
+    return platform == XD_CUDA ? (int32_t)(sizeof cuda_errors / sizeof cuda_errors[0])
+                               : (int32_t)(sizeof hip_errors / sizeof hip_errors[0]);
+}
+
+const xd_error *xd_error_at(int32_t platform, int32_t index)
+{
+    if (index < 0 || index >= xd_error_count(platform))
+        return NULL;
+    return platform == XD_CUDA ? &cuda_errors[index] : &hip_errors[index];
 }
 
 int32_t xd_buffer_size(void) { return BUFFER_SIZE; }
