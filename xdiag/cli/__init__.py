@@ -26,6 +26,7 @@ COMMANDS = {
     "report": ("xdiag.cli.report", "Write everything into one file for a bug report."),
     "compare": ("xdiag.cli.compare", "Tell what changed between two matrices."),
     "merge": ("xdiag.cli.merge", "Make one matrix of many machines or runtime versions."),
+    "workload": ("xdiag.cli.workload", "Measure two models that share a GPU, by priority."),
     "api": ("xdiag.cli.api", "Show what each HIP call does with a bad handle, by version."),
     "patterns": ("xdiag.cli.patterns", "List the patterns, or show one."),
     "fixes": ("xdiag.cli.fixes", "List the fixes, or show one."),
