@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 STREAM, OTHER = 0x7F12_8765_0010, 0x7F12_8765_4C30
+EVENT = 0x7F12_8766_0B20
 CUT, SIGNED = STREAM & 0xFFFF_FFFF, 0xFFFF_FFFF_0000_0000 | (STREAM & 0xFFFF_FFFF)
 MAIN, WORKER = "7f27f8672880", "7f27f0ff96c0"
 TORCH, ROCM = (
@@ -65,8 +66,31 @@ class Log:
         self.enter("hipStreamDestroy", self.handle(stream), tid=tid)
         return self.leave("hipStreamDestroy", error, tid=tid)
 
-    def reset(self, tid: str = MAIN) -> Log:
-        return self.enter("hipDeviceReset", tid=tid).leave("hipDeviceReset", tid=tid)
+    def reset(self, error: str = "hipSuccess", tid: str = MAIN) -> Log:
+        return self.enter("hipDeviceReset", tid=tid).leave("hipDeviceReset", error, tid=tid)
+
+    def device(self, number: int, error: str = "hipSuccess", tid: str = MAIN) -> Log:
+        self.enter("hipSetDevice", str(number), tid=tid)
+        return self.leave("hipSetDevice", error, tid=tid)
+
+    def event(self, value: int) -> str:
+        """An event as an argument."""
+        return f"{value:#x}" if self.era == "7.2" else f"event:{value:#x}"
+
+    def make_event(self, event: int = EVENT, tid: str = MAIN) -> Log:
+        self.enter("hipEventCreateWithFlags", "0x7ffd8a8ae3f0", "0", tid=tid)
+        return self.leave("hipEventCreateWithFlags", extra=self.event(event), tid=tid)
+
+    def destroy_event(
+        self, event: int = EVENT, error: str | None = "hipSuccess", tid: str = MAIN
+    ) -> Log:
+        """Without an error: the call that has no return line."""
+        self.enter("hipEventDestroy", self.event(event), tid=tid)
+        return self if error is None else self.leave("hipEventDestroy", error, tid=tid)
+
+    def library(self, path: str) -> Log:
+        """As 7.x tells which file it is of."""
+        return self.say(f"HIP Library Path: {path}", file="os_posix.cpp")
 
     def use(
         self,

@@ -85,12 +85,18 @@ def test_shown_in_every_form() -> None:
     assert PAGE.read_text() == page
 
 
+def test_the_page_writes_calls_as_they_are_and_gives_commands() -> None:
+    page = explanation.causes_page()
+    assert "HipEvent" not in page and "\n    COMMAND\n" not in page
+
+
 def test_the_command_knows_them() -> None:
     from xdiag.cli.explain import command
 
     runner = CliRunner()
     listed = runner.invoke(command, ["--list"], standalone_mode=False)
     assert listed.return_value == 0 and all(cause.id in listed.output for cause in CAUSES)
-    for word in ("709", "two-runtimes"):
+    for word in ("709", "two-runtimes", "hipErrorContextIsDestroyed",
+                 "cudaErrorContextIsDestroyed"):  # fmt: skip
         told = runner.invoke(command, [word], standalone_mode=False)
         assert told.return_value == 0 and "two-runtimes" in told.output

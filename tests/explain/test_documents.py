@@ -94,6 +94,28 @@ def test_a_matrix(explained: Explain) -> None:
     assert found.fault and any("soundly fails" in note.sentence for note in found.notes)
 
 
+def test_cells_that_were_refused_are_told_with_their_lines(explained: Explain) -> None:
+    outcome = Outcome(OutcomeKind.ERROR, call="hipStreamGetFlags", code=709)
+    cell = Cell("second-runtime/none/replay", "second-runtime", "none", "replay")
+    text = json_document.render(msgspec.structs.replace(report(), results=(Result(cell, outcome),)))
+    found = explained(text)
+    (note,) = found.notes
+    assert not found.fault and "hipStreamGetFlags returned 709 in 1 cell" in note.sentence
+    assert cell.id in text.splitlines()[note.lines[0].number - 1]
+
+
+def test_a_finding_is_cited_with_its_line(explained: Explain) -> None:
+    document = Inspection(SCHEMA_VERSION, __version__, PROCESS, (TWO,))
+    text = json_document.record(document)
+    (line,) = explained(text).causes[0].lines
+    assert line.number > 1 and TWO.summary in text.splitlines()[line.number - 1]
+
+
+def test_every_key_is_in_the_json(explained: Explain) -> None:
+    document = json.loads(json_document.record(explained("")))
+    assert document["fault"] is False and document["causes"] == document["failures"] == []
+
+
 def test_a_records_report(explained: Explain, tmp_path: Path) -> None:
     from recording.writer import Written
 

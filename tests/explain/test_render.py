@@ -55,6 +55,24 @@ def test_what_is_left_open_is_told_apart(explained: Explain) -> None:
     )
 
 
+def test_a_line_is_printed_once(explained: Explain) -> None:
+    text = shown(explained(Log("5.7").start().make().destroy().refuse().text()), 300)
+    assert text.count("hipStreamGetFlags: Returned") == 1
+    assert "lines above: " in text and ":3, 4, 6, 7" in text
+
+
+def test_a_fault_without_a_failed_call_is_announced(explained: Explain) -> None:
+    assert "no call that fails is in it" in shown(explained(*TABLE["maps of two"][0]))
+    two = explained(Log("6.3").library("/a/libamdhip64.so.6").library("/b/libamdhip64.so.6").text())
+    text = " ".join(shown(two).split())
+    assert "nothing wrong" not in text and "whether anything is wrong it does not tell" in text
+
+
+def test_a_call_without_a_return_line_has_a_headline(explained: Explain) -> None:
+    log = Log("5.2").start().make_event().destroy_event().destroy_event(error=None)
+    assert "FAIL  hipEventDestroy: no return line" in shown(explained(log.text()))
+
+
 def test_many_failures_are_cut(explained: Explain) -> None:
     log = Log("5.7").start()
     for number in range(40):

@@ -324,6 +324,51 @@ def test_the_same_words_without_a_platform(explained: Explain) -> None:
     assert any("without a word of the platform" in note.sentence for note in found.notes)
 
 
+def test_a_reset_of_the_gpu_is_no_cause_of_a_709(explained: Explain) -> None:
+    alone = explained(samples.DMESG_RESET)
+    # The line that says what hung is cited: the one that the reader is told to look for.
+    assert [line.number for line in alone.causes[0].lines] == [1, 2, 3]
+    found = explained(samples.DMESG_RESET + samples.TORCH_709)
+    assert [each.cause for each in found.causes] == ["unknown-handle", "gpu-reset"]
+    assert "it is no cause of a 709" in found.causes[1].because
+
+
+def test_a_map_has_no_stream(explained: Explain) -> None:
+    statement = explained(TWO_MAPPED).causes[0].statement
+    assert "two copies of the library are loaded" in statement and "was made" not in statement
+    assert "was made" in explained(TWO_MAPPED + samples.TORCH_709).causes[0].statement
+
+
+def test_what_xsched_does_not_find(explained: Explain) -> None:
+    found = explained(samples.XSCHED_NO_SYMBOL)
+    (failure,) = found.failures
+    assert (failure.kind, failure.call) == ("XSched", "hipStreamGetFlags")
+    assert "XSCHED_HIP_LIB" in found.causes[0].remedy[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["hipErrorContextIsDestroyed\n", "hipError_t: hipErrorContextIsDestroyed\n"]
+)
+def test_an_error_name_alone(explained: Explain, text: str) -> None:
+    found = explained(text)
+    assert found.failures[0].code == 709 and causes_of(found) == {"unknown-handle": "possible"}
+
+
+def test_what_is_told_of_the_past_is_no_failure(explained: Explain) -> None:
+    found = explained("We have had hip error 709 in the past. Fixed since.\n")
+    assert not found.fault and not found.causes
+
+
+def test_hips_word_within_cudas(explained: Explain) -> None:
+    found = explained("RuntimeError: CUDA error: HIP error: context is destroyed\n")
+    assert found.failures[0].platform == "hip"
+    assert causes_of(found) == {"unknown-handle": "possible"}
+
+
+def test_llvms_word_is_recognised(explained: Explain) -> None:
+    assert explained(samples.LLVM).sources[0].formats == ("message",)
+
+
 def test_who_asked_for_each_copy(explained: Explain) -> None:
     found = explained(samples.ld_debug(*ASKED))
     assert [load.told for load in found.loaded] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
@@ -28,7 +29,9 @@ def zstd(data: bytes) -> bytes:
     return subprocess.run(["zstd", "-cq"], input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
-PACKERS = {"gzip": gzip.compress, "xz": lzma.compress, "zstd": zstd}
+PACKERS = {
+    "gzip": gzip.compress, "xz": lzma.compress, "zstd": zstd, "bzip2": bz2.compress,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", PACKERS)
@@ -45,7 +48,8 @@ def test_compressed(explained: Explain, kind: str) -> None:
 def test_compressed_and_cut_short(tmp_path: Path, kind: str) -> None:
     if kind == "zstd" and ZSTD is None:
         pytest.skip("no zstd program here")
-    noise = os.urandom(1 << 20)
+    # bzip2 has blocks of 900 KB.
+    noise = os.urandom(3 << 20)
     packed = PACKERS[kind](TEXT + noise)
     path = tmp_path / "log"
     path.write_bytes(packed[: len(packed) // 2])
@@ -81,6 +85,36 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         with pytest.raises(CannotRun, match=says) as caught:
             explain([path])
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (TEXT.decode().encode("utf-16"), "UTF-16"),
+        (b"\xfe\xff" + TEXT.decode().encode("utf-16-be"), "UTF-16"),
+        (gzip.compress(TEXT.decode().encode("utf-16")), "UTF-16"),
+        (b"PK\x03\x04" + bytes(200), "zip archive"),
+    ],
+)
+def test_what_is_not_read_is_said(tmp_path: Path, data: bytes, says: str) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(data)
+    with pytest.raises(CannotRun, match=says) as caught:
+        explain([str(path)])
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_text_is_not_called_well(explained: Explain) -> None:
+    for data in (bytes(range(256)) * 8, b"\x7fELF" + bytes(4000), "log".encode("utf-16-le") * 99):
+        (source,) = explained(data).sources
+        assert "no text" in source.problem
+    # One that is understood all the same, and one with a stray byte, are.
+    for data in (bytes(4000) + b"\n" + TEXT, b"hello\n" * 99 + b"\0"):
+        assert not explained(data).sources[0].problem
+
+
+def test_a_text_that_begins_as_an_archive_does(explained: Explain) -> None:
+    assert explained(b"BZh: what is it?\n" + TEXT).fault
 
 
 def test_a_pipe(tmp_path: Path) -> None:
@@ -146,4 +180,7 @@ def test_the_last_line_needs_no_newline(explained: Explain) -> None:
 def test_standard_input_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("text"))
     with pytest.raises(CannotRun, match="standard input"):
+        explain(["-"])
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(CannotRun, match="it is closed"):
         explain(["-"])

@@ -19,10 +19,16 @@ from xdiag.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from tempfile import TemporaryDirectory
 
     from rich.console import Console
 
     from xdiag.causes import Cause
+    from xdiag.explain.stream import Stream
+    from xdiag.recording.read import Recording
+
+#: Bytes of a record that is unpacked: eight times what xdiag run makes.
+_LARGEST_RECORD = 1 << 30
 
 
 @click.command("explain")
@@ -47,7 +53,7 @@ def command(
     cause, or 709, prints what is known of it.  Exits with 1 if something is wrong in it.
     """
     value = _handle(handle)
-    path = output.destination(path)
+    path = output.destination(path, files)
     if listed:
         if files or handle is not None:
             raise Usage("--list goes with neither files nor --handle")
@@ -64,28 +70,33 @@ def command(
 
 
 def _explain(files: Sequence[str], handle: int | None, as_json: bool, path: str | None) -> int:
-    records = [file for file in files if _is_record(file)]
+    records = {file: file for file in files if _is_record(file)}
     others = [file for file in files if file not in records]
     if len(files) == 1 and records:
-        return _explain_record(records[0], handle, as_json, path)
+        return _explain_record(files[0], files[0], handle, as_json, path)
 
     from contextlib import ExitStack
 
     from xdiag.explain.explanation import explain
     from xdiag.model import SCHEMA_VERSION
     from xdiag.recording.provenance import diagnose, story
-    from xdiag.recording.read import read
     from xdiag.render import explanation as rendering
     from xdiag.render import json_document
     from xdiag.render import recording as record_rendering
 
     with ExitStack() as stack:
-        explained = explain(others, handle) if others else None
+        unpacked = stack.enter_context(_Unpacked())
+        explained = explain(others, handle, unpacked.take) if others else None
+        if len(files) == 1 and unpacked.records:
+            ((name, file),) = unpacked.records.items()
+            return _explain_record(file, name, handle, as_json, path)
+        if explained is not None and not explained.sources:
+            explained = None
         told = []
-        for file in records:
-            recording = stack.enter_context(read(file))
+        for name, file in (records | unpacked.records).items():
+            recording = stack.enter_context(_read(file, name))
             tale = story(recording, handle) if handle is not None else None
-            told.append((file, recording, diagnose(recording), tale))
+            told.append((name, recording, diagnose(recording), tale))
         if as_json:
             document: Any = explained
             if told:
@@ -117,13 +128,64 @@ def _explain(files: Sequence[str], handle: int | None, as_json: bool, path: str 
     return COULD_NOT_RUN if broken else NOTHING_WRONG
 
 
-def _explain_record(file: str, handle: int | None, as_json: bool, path: str | None) -> int:
+class _Unpacked:
+    """Records that came compressed or by a pipe, as files: a record is read from all its places."""
+
+    def __init__(self) -> None:
+        self._directory: TemporaryDirectory[str] | None = None
+        #: Name of the source -> the file.
+        self.records: dict[str, str] = {}
+
+    def __enter__(self) -> _Unpacked:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._directory is not None:
+            self._directory.cleanup()
+
+    def take(self, stream: Stream) -> None:
+        """Write a record to a file; raises CannotRun where it breaks off, or is too large."""
+        from tempfile import TemporaryDirectory
+
+        try:
+            self._directory = self._directory or TemporaryDirectory(prefix="xdiag-record-")
+            file = os.path.join(self._directory.name, str(len(self.records)))
+            with open(file, "wb") as written:
+                for window in stream.windows():
+                    part = window.data[window.begin : window.end]
+                    if stream.bytes > _LARGEST_RECORD:
+                        raise CannotRun(f"{stream.name}: larger than any record is")
+                    # A record is sparse, and mostly empty.
+                    if part.count(0) == len(part):
+                        written.seek(len(part), os.SEEK_CUR)
+                    else:
+                        written.write(part)
+                written.truncate()
+        except OSError as error:
+            raise CannotRun(f"{stream.name}: cannot be unpacked: {error.strerror}") from error
+        if stream.problem:
+            raise CannotRun(f"{stream.name}: {stream.problem}")
+        self.records[stream.name] = file
+
+
+def _read(file: str, name: str) -> Recording:
+    """The record; raises CannotRun where it is none, with the name of the source."""
+    from xdiag.recording.read import BadRecord, read
+
+    try:
+        return read(file)
+    except BadRecord as error:
+        raise CannotRun(str(error).replace(file, name)) from error
+
+
+def _explain_record(
+    file: str, name: str, handle: int | None, as_json: bool, path: str | None
+) -> int:
     from xdiag.recording.provenance import diagnose, story
-    from xdiag.recording.read import read
     from xdiag.render import json_document
     from xdiag.render import recording as rendering
 
-    with read(file) as recording:
+    with _read(file, name) as recording:
         diagnoses = diagnose(recording)
         told = story(recording, handle) if handle is not None else None
         if as_json:
@@ -156,6 +218,13 @@ def _known(word: str) -> Cause | int | None:
         return by_id[word]
     if word.isascii() and word.isdigit() and len(word) <= 4:
         return int(word)
+    if word.startswith(("hipError", "cudaErrorContextIsDestroyed")):
+        from xdiag.explain.amd_log import codes
+
+        # CUDA has the number of this one, with another meaning, which is told too.
+        code = codes().get(word.replace("cuda", "hip", 1))
+        if code is not None:
+            return code
     near = near_matches(word, list(by_id)) if "/" not in word else ""
     if near:
         raise CannotRun(f"{word}: there is no such file, and no cause of that name{near}")

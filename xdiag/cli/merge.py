@@ -49,7 +49,7 @@ def command(
         raise Usage(f"--json and --format {form} cannot both be")
     if files.count("-") > 1:
         raise Usage("standard input has one matrix; give files' names for the others")
-    path = output.destination(path)
+    path = output.destination(path, files)
     suffix = Path(path or "").suffix.lower()
     by_ending = next((name for name, end in rendering.FORMATS.items() if end == suffix), "table")
     form = "json" if as_json else form or by_ending

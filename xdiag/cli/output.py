@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -14,33 +15,53 @@ import click
 from xdiag.errors import CannotRun, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from rich.console import Console
 
 
-def destination(path: str | None) -> str | None:
+def destination(path: str | None, read: Iterable[str] = ()) -> str | None:
     """Where ``-o`` leads: a file's path, None for standard output.
 
     Raises CannotRun now for what could not be written later, after the work is done; Usage for an
-    empty name.
+    empty name, and for one of the files that are read.
     """
     if path is None or path == "-":
         return None
     if not path:
         raise Usage("-o needs a file's name, or - for standard output")
+    for each in read:
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.isfile(path) and os.path.samefile(path, each):
+                raise Usage(
+                    f"-o {path} is a file that is read, and would be lost: name another one"
+                )
+    if _is_standard_output(path):
+        return None
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        # A pipe behind /dev/stderr has no path of its own to follow.
+        if not os.access(path, os.W_OK):
+            raise CannotRun(f"cannot write {path}: no permission")
+        return path
     # Through links to what they lead to, which is what the user wants to see changed.
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise CannotRun(f"cannot write {path}: it is a directory")
     if not target.parent.is_dir():
         raise CannotRun(f"cannot write {path}: there is no directory {target.parent}")
-    if target.exists() and not target.is_file():
-        if not os.access(target, os.W_OK):
-            raise CannotRun(f"cannot write {path}: no permission")
-    elif not os.access(target.parent, os.W_OK | os.X_OK):
+    if not os.access(target.parent, os.W_OK | os.X_OK):
         raise CannotRun(f"cannot write {path}: no permission to write into {target.parent}")
     return str(target)
+
+
+def _is_standard_output(path: str) -> bool:
+    """Whether it is what standard output leads to: /dev/stdout of a pipe has no path of its own."""
+    if not path.startswith(("/dev/", "/proc/")):
+        return False
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def show(draw: Callable[[Console], None], path: str | None) -> None:

@@ -10,7 +10,8 @@ from xdiag import causes, journal
 from xdiag.errors import CannotRun
 from xdiag.explain.facts import LONGEST, Explanation, Line, Note
 from xdiag.findings import Finding, Status
-from xdiag.model import SCHEMA_VERSION, Report, Support
+from xdiag.model import SCHEMA_VERSION, OutcomeKind, Report, Support
+from xdiag.platforms.hip import CONTEXT_IS_DESTROYED
 from xdiag.recording import layout
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _MOST_BYTES = 24 << 20
 _MOST_VALUES = 1_000_000
 #: Notes taken from documents.
 _MOST_NOTES = 64
+#: Cells named of those in which one call was refused.
+_MOST_CELLS = 4
 #: Findings of documents that say that two copies are, or will be, loaded.
 _TWO_RUNTIMES = ("forecast.agreement", "process.one-runtime")
 
@@ -66,9 +69,7 @@ def take(stream: Stream, evidence: Evidence) -> bool:
     Raises CannotRun for a record, and for a document that a newer xdiag wrote.
     """
     if is_record(stream.head):
-        raise CannotRun(
-            f"{stream.name}: a record is explained from a file, not among other sources"
-        )
+        raise CannotRun(f"{stream.name}: a record of xdiag run: give it to xdiag explain by itself")
     if not stream.head.lstrip().startswith(b"{"):
         return False
     data = stream.whole(_MOST_BYTES)
@@ -76,7 +77,7 @@ def take(stream: Stream, evidence: Evidence) -> bool:
     if data is None or found is None:
         return False
     stream.bytes, stream.newlines = len(data), data.count(b"\n")
-    _Telling(stream.name, evidence).tell(found)
+    _Telling(stream.name, evidence, data).tell(found)
     return True
 
 
@@ -106,9 +107,10 @@ def _journal(data: bytes) -> Any:
 class _Telling:
     """What a document says, for the evidence."""
 
-    def __init__(self, name: str, evidence: Evidence) -> None:
+    def __init__(self, name: str, evidence: Evidence, data: bytes) -> None:
         self._name = name
         self._evidence = evidence
+        self._data = data
 
     def tell(self, found: Any) -> None:
         """Tell of a document of any kind."""
@@ -150,8 +152,25 @@ class _Telling:
             self._note(f"a pattern that uses the library soundly fails on that machine ({where})")
         for verdict in report.verdicts:
             if verdict.mark is not Support.OPEN:
-                self._note(f"{verdict.hypothesis} is {verdict.mark.value} ({where}):"
-                           f" {verdict.because}")  # fmt: skip
+                said = f"{verdict.hypothesis} is {verdict.mark.value} ({where}): {verdict.because}"
+                self._note(said, verdict.because)
+        self._failed_cells(report, where)
+
+    def _failed_cells(self, report: Report, where: str) -> None:
+        """Cells in which a handle was refused: they were made to fail, and are no fault."""
+        refused: dict[str, list[str]] = {}
+        for result in report.results:
+            outcome = result.outcome
+            if outcome.kind is OutcomeKind.ERROR and outcome.code == CONTEXT_IS_DESTROYED:
+                refused.setdefault(outcome.call or "a call", []).append(result.cell.id)
+        for call, cells in refused.items():
+            shown = ", ".join(cells[:_MOST_CELLS])
+            more = f" and {len(cells) - _MOST_CELLS} more" if len(cells) > _MOST_CELLS else ""
+            self._note(
+                f"an experiment, no log of a failure: {call} returned 709 in {len(cells)}"
+                f" {'cell' if len(cells) == 1 else 'cells'} ({where}): {shown}{more}",
+                cells[0],
+            )
 
     def _findings(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
@@ -161,16 +180,22 @@ class _Telling:
             if finding.check in _TWO_RUNTIMES:
                 self._state("two-runtimes", finding.summary, "possible")
             else:
-                self._note(f"{finding.check}: {finding.summary}")
+                self._note(f"{finding.check}: {finding.summary}", finding.summary)
 
     def _state(self, cause: str, sentence: str, likelihood: Likelihood) -> None:
         if any(each.id == cause for each in causes.CAUSES):
-            line = Line(self._name, 1, sentence[:LONGEST])
+            line = self._line(sentence, sentence)
             self._evidence.stated.append((cause, likelihood, sentence, line))
         else:
-            self._note(f"{cause}: {sentence}")
+            self._note(f"{cause}: {sentence}", sentence)
 
-    def _note(self, sentence: str) -> None:
+    def _note(self, sentence: str, written: str = "") -> None:
         if len(self._evidence.notes) < _MOST_NOTES:
-            line = Line(self._name, 1, sentence[:LONGEST])
+            line = self._line(sentence, written or sentence)
             self._evidence.notes.append(Note(sentence, (line,)))
+
+    def _line(self, sentence: str, written: str) -> Line:
+        """The line in which something is written; the first one where it is put together here."""
+        place = self._data.find(msgspec.json.encode(written)[1:-1])
+        number = self._data.count(b"\n", 0, place) + 1 if place >= 0 else 1
+        return Line(self._name, number, sentence[:LONGEST])

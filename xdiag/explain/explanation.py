@@ -15,21 +15,29 @@ from xdiag.explain.weigh import weigh
 from xdiag.model import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
-def explain(paths: Iterable[str], handle: int | None = None) -> Explanation:
+def explain(
+    paths: Iterable[str],
+    handle: int | None = None,
+    on_record: Callable[[Stream], None] | None = None,
+) -> Explanation:
     """What sources say together: logs, maps, traces, documents of xdiag's; ``-`` is standard input.
 
     They are read in the order given, one after the other, each once.  With ``handle``, every line
-    with it is told too.  Raises CannotRun for a source that cannot be read, or a record of xdiag's
-    among them: what that says, ``xdiag.recording`` tells.
+    with it is told too.  A record of xdiag's among them is given to ``on_record``, to be read from
+    its windows: what it says, ``xdiag.recording`` tells.  Raises CannotRun for a source that cannot
+    be read, or a record where nothing takes it.
     """
     evidence = Evidence()
     teller = history.Teller(handle) if handle is not None else None
     sources = []
     for path in paths:
         with Stream(path) as stream:
+            if on_record is not None and documents.is_record(stream.head):
+                on_record(stream)
+                continue
             if documents.take(stream, evidence):
                 formats = dict(evidence.formats)
                 evidence.formats.clear()
@@ -37,6 +45,8 @@ def explain(paths: Iterable[str], handle: int | None = None) -> Explanation:
                 reader = Reader(stream, evidence, teller)
                 reader.read()
                 formats = reader.formats
+                if not formats and stream.looks_binary and not stream.problem:
+                    stream.problem = "it is no text, and was not understood"
             if stream.problem and not stream.bytes:
                 raise CannotRun(f"{stream.name}: {stream.problem}")
             sources.append(
