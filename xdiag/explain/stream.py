@@ -102,7 +102,7 @@ class Stream:
     cannot be opened, is a directory, or is compressed in a way that cannot be read here.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, any_encoding: bool = False) -> None:
         self.path = path
         self.name = "(standard input)" if path == "-" else path
         self.bytes = self.newlines = 0
@@ -124,7 +124,8 @@ class Stream:
             self._ahead = b""
             #: The first bytes of what is in it.
             self.head = self._ahead = self._read(HEAD)
-            self._refuse_what_is_no_text()
+            if not any_encoding:
+                self._refuse_what_is_no_text()
         except OSError as error:
             self._file.close()
             raise CannotRun(f"{self.name}: cannot be read: {error.strerror or error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from xdiag.report.hosts import is_host, is_telling
 from xdiag.report.shapes import Span, is_common, is_no_prose
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 #: In a name, whatever is around it: the value is a secret.
 _STRONG = re.compile(
-    r"(?i)passw(?:or)?d|passphrase|passcode|secret|api[_.-]?key|access[_.-]?key|private[_.-]?key"
+    r"(?i)passw(?:or)?d|passphrase|passcode|(?<![a-z])pwd\Z|secret|api[_.-]?key|access[_.-]?key|private[_.-]?key"
     r"|account[_.-]?key|encryption[_.-]?key|credential|auth[_.-]?key|token(?![a-z]|_?count|_?ids?\b)"
 )
 #: As one of a name's words: the value is a secret if it looks like one.
@@ -24,7 +25,9 @@ _WEAK = frozenset(
 )
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 #: Variables of which the name sounds secret and the value is not.
-_HARMLESS = re.compile(r"XDG_SESSION_\w+|\w+_SOCK|DBUS_SESSION_BUS_ADDRESS|SESSION_MANAGER")
+_HARMLESS = re.compile(
+    r"XDG_SESSION_\w+|.*-stdin|\w+_SOCK|DBUS_SESSION_BUS_ADDRESS|SESSION_MANAGER"
+)
 #: Who and where, by the names that shells, logs, Slurm and Kubernetes give it.
 _WHO = frozenset(
     """
@@ -40,6 +43,12 @@ _WHERE = frozenset(
     master_addr fqdn pmix_hostname
     """.split()  # noqa: SIM905
 )
+#: Of these names the value is a machine if it looks like one.
+_PERHAPS_WHERE = re.compile(
+    r"(?:\w{0,60}_)?(?:pg|db)?hosts?|server(?:_name|_addr)?|registry|endpoint|peer|node|gateway"
+    r"|rdzv_endpoint|advertise_addr|dist_init_addr|head_node(?:_ip)?"
+)
+_MACHINE = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]{1,253})(?::\d{1,5})?")
 _ACCOUNT = frozenset(
     """
     slurm_job_account sbatch_account salloc_account slurm_account slurm_job_qos
@@ -50,10 +59,10 @@ _ACCOUNT = frozenset(
 
 #: Where a name may be that is asked for below; the rest of a text is not looked at.
 _HINTS = (
-    "pass", "secret", "token", "key", "cred", "auth", "session", "cookie", "signature", "dsn",
-    "jwt", "otp", "pin", "salt", "connection", "bearer", "user", "logname", "login", "host", "node",
-    "slurm_", "sbatch", "salloc", "pod_", "namespace", "account", "fqdn", "_addr", "machine_name",
-    "computername", "git_",
+    "pass", "pwd", "secret", "token", "key", "cred", "auth", "session", "cookie", "signature",
+    "dsn", "jwt", "otp", "pin", "salt", "connection", "bearer", "user", "logname", "login", "host",
+    "node", "slurm_", "sbatch", "salloc", "pod_", "namespace", "account", "fqdn", "_addr",
+    "machine_name", "computername", "git_", "server", "registry", "endpoint", "peer", "gateway",
 )  # fmt: skip
 #: A name and what joins it to its value: NAME=, "name": , --name value, "--name", "value".
 _NAMED = re.compile(
@@ -74,6 +83,8 @@ _NOTHING = re.compile(
     r"(?i)(?:true|false|yes|no|on|off|none|null|nil|undefined|unset|empty|auto|default|enabled"
     r"|disabled|required|optional|missing|invalid|expected|\*+|x+|\.\.\.|\$\{?\w+\}?)?"
 )
+#: PWD is a shell's working directory as well.
+_PATH = re.compile(r"[/~.]|[A-Za-z]:[\\/]|<[a-z]+-\d+>/|%2[fF]|\\/")
 _NUMBER = re.compile(
     r"-?(?:0[xX][0-9a-fA-F]{1,16}|\d{1,20}|\d{1,12}\.\d{1,12})(?:[uUlL]{1,3}|[mun]?s)?"
 )
@@ -154,7 +165,10 @@ def _identity(name: str) -> str:
     name = name.lower().replace("-", "_")
     if name in _WHO:
         return "user"
-    return "host" if name in _WHERE else "account" if name in _ACCOUNT else ""
+    if name in _WHERE:
+        return "host"
+    perhaps = _PERHAPS_WHERE.fullmatch(name) is not None
+    return "account" if name in _ACCOUNT else "machine" if perhaps else ""
 
 
 def _value_of(value: re.Match[str]) -> tuple[int, int, str]:
@@ -168,7 +182,9 @@ def _secret_value(name: re.Match[str], value: re.Match[str], *, strong: bool) ->
         return None
     join, quoted = name["join"].strip(" \t\r\n"), value["quote"] is not None
     number = _NUMBER.fullmatch(secret) is not None
-    password = "pass" in name["name"].lower()
+    password = "pass" in name["name"].lower() or name["name"][-3:].lower() == "pwd"
+    if name["name"][-3:].lower() == "pwd" and _PATH.match(secret):
+        return None
     if join in _ARGUMENT_FOLLOWS:
         # A command-line option and the argument after it.
         if not name["dashes"] or secret.startswith("-") or (join == "," and not name["close"]):
@@ -202,6 +218,12 @@ def _is_field(name: re.Match[str]) -> bool:
 def _identity_value(name: re.Match[str], value: re.Match[str], kind: str) -> Span | None:
     start, end, who = _value_of(value)
     join = name["join"].strip(" \t\r\n")
+    if kind == "machine":
+        machine = _MACHINE.fullmatch(who)
+        sure = join == "=" or name["dashes"] or (name["close"] and value["quote"])
+        if machine is None or not (is_host if sure else is_telling)(machine["name"]):
+            return None
+        end, who, kind = start + machine.end("name"), machine["name"], "host"
     if is_common(who) or _NOTHING.fullmatch(who) or _NUMBER.fullmatch(who):
         return None
     if join in _ARGUMENT_FOLLOWS and not name["dashes"]:
@@ -214,4 +236,5 @@ def _identity_value(name: re.Match[str], value: re.Match[str], kind: str) -> Spa
         return None
     if "/" in who or "(" in who:
         return None
-    return Span(start, end, kind, learn=True)
+    return Span(start, end, kind, learn=kind != "host" or name["name"].lower() in _WHERE
+                or is_telling(who))  # fmt: skip

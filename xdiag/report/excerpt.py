@@ -53,7 +53,7 @@ def excerpt(path: str, wanted: Iterable[int] = ()) -> Excerpt:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise CannotRun(f"{path}: not a regular file")
-    with Stream(path) as stream:
+    with Stream(path, any_encoding=True) as stream:
         notes = [f"unpacked ({stream.compressed})"] if stream.compressed else []
         keeping = _Keeping(frozenset(wanted))
         size = number = 0

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from xdiag.report import addresses, assignments, people, secrets
+from xdiag.report import addresses, assignments, hosts, numbers, people, secrets
 from xdiag.report.shapes import KINDS, LABEL, Span
 from xdiag.report.vocabulary import vocabulary
 
@@ -199,9 +199,10 @@ def spans(text: str) -> Iterator[Span]:
     lower = text.lower()
     if len(lower) != len(text):  # a letter that becomes two, such as İ
         lower = "".join(c.lower() if c.isascii() else c for c in text)
-    for shape in (*secrets.SHAPES, *people.SHAPES):
+    for shape in (*secrets.SHAPES, *people.SHAPES, *hosts.SHAPES):
         yield from shape.spans(text, lower)
     yield from assignments.spans(text, lower)
+    yield from numbers.spans(text, lower)
     yield from addresses.spans(text)
 
 
@@ -346,15 +347,20 @@ def _apart_from_labels(text: str, merged: list[Span]) -> Iterable[Span]:
     labels = [match.span() for match in LABEL.finditer(text)]
     if not labels:
         return merged
-    widened = []
+    widened, first = [], 0
     for span in merged:
-        touched = [(s, e) for s, e in labels if s < span.end and e > span.start]
-        bare = LABEL.sub("", text[min([span.start, *(s for s, _ in touched)]) :
-                                  max([span.end, *(e for _, e in touched)])])  # fmt: skip
+        # Both are in order: what ends before this span touches none that follows.
+        while first < len(labels) and labels[first][1] <= span.start:
+            first += 1
+        last = first
+        while last < len(labels) and labels[last][0] < span.end:
+            last += 1
+        touched = labels[first:last]
+        start = min([span.start, *(s for s, _ in touched[:1])])
+        end = max([span.end, *(e for _, e in touched[-1:])])
+        bare = LABEL.sub("", text[start:end])
         if touched and not any(character.isalnum() for character in bare):
             continue
-        start = min([span.start, *(s for s, _ in touched)])
-        end = max([span.end, *(e for _, e in touched)])
         widened.append(Span(start, end, span.kind))
     return _merged(text, widened)
 

@@ -75,19 +75,20 @@ _PEOPLE = (
     ),
     Shape(
         "user",
-        re.compile(r"(?<=[=,])\d{1,10}\((?P<user>[A-Za-z_][\w.-]{1,63})\)(?=[,\s]|$)"),
+        re.compile(r"(?<=[=,])\d{1,10}\((?P<user>[A-Za-z_][\w.-]{1,63})\)(?![\w(])"),
         ("groups=",),
         accepts=is_uncommon,
     ),
+    # ~/.ssh/config: an entry's own lines are indented.
     Shape(
-        "uid",
+        "user",
         re.compile(
-            r"(?i)(?:(?<![A-Za-z])(?:e|f|r|s|au|login|fs)?[ug]id\\?[\"']?\s{0,2}[=:]\s{0,2}\\?[\"']?"
-            r"|/run/user/|\buser@)(?P<private>[1-9]\d{3,9})(?!\d)"
+            r"(?m)(?:^|\\n)(?:[ \t]|\\t){1,16}User[ \t]{1,8}"
+            r"(?P<user>[A-Za-z_][\w.-]{0,63})(?=[ \t]*(?:$|\\[nr]))"
         ),
-        ("uid", "gid", "/run/user/", "user@"),
-        # nobody's, and the one that stands for none
-        accepts=lambda value: value not in ("65534", "4294967295"),
+        ("user",),
+        learn=True,
+        accepts=is_uncommon,
     ),
     # ls -l
     Shape(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from xdiag.report.shapes import Shape, is_no_prose
+from xdiag.report.shapes import Shape, is_no_prose, is_uncommon
 
 #: What begins a token, and what follows; the services are those that the beginnings name.
 _TOKENS = (
@@ -27,9 +27,47 @@ _TOKENS = (
     (r"SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}", "sg."),
     (r"nvapi-[A-Za-z0-9_-]{20,128}", "nvapi-"),
     (r"(?<![A-Za-z0-9])(?:r8|gsk|xai|dop_v1|lin_api|hvs|hvb|tskey)[_.-]"
-     r"(?=[a-z]{0,60}[A-Z0-9])[A-Za-z0-9_-]{20,255}",
+     r"(?=[a-z-]{0,60}[A-Z0-9])[A-Za-z0-9_-]{20,255}",
      "r8_", "gsk_", "xai-", "dop_v1", "lin_api", "hvs.", "hvb.", "tskey"),
     (r"AGE-SECRET-KEY-1[A-Z0-9]{20,80}", "age-secret-key"),
+    # Mailgun; Stripe's webhooks; Hugging Face's organisations; Slack's refreshing ones.
+    (r"(?<![\w-])key-(?=[a-z]{0,60}[A-Z0-9])[A-Za-z0-9]{20,64}(?![\w-])", "key-"),
+    (r"whsec_[A-Za-z0-9+/=]{16,128}", "whsec_"),
+    (r"api_org_[A-Za-z0-9]{20,64}", "api_org_"),
+    (r"xoxe(?:\.xox[bp])?-\d-[A-Za-z0-9-]{8,512}", "xoxe"),
+    # GitLab's runners, Shopify, Atlassian, Figma, Postman, New Relic, Grafana, Databricks, Notion.
+    (r"GR1348941[A-Za-z0-9_-]{16,64}", "gr1348941"),
+    (r"shp(?:at|ca|pa|ss)_[A-Za-z0-9]{16,64}", "shp"),
+    (r"AT(?:ATT|CTT)3[A-Za-z0-9_=-]{20,512}", "atatt3", "atctt3"),
+    (r"fig[du]_[A-Za-z0-9_-]{16,128}", "figd_", "figu_"),
+    (r"PMAK-[0-9a-f]{24}-[0-9a-f]{34}", "pmak-"),
+    (r"NR(?:AK|II|JS)-[A-Za-z0-9_-]{16,64}", "nrak-", "nrii-", "nrjs-"),
+    (r"gl(?:sa|c)_[A-Za-z0-9_=+/-]{20,512}", "glsa_", "glc_"),
+    (r"(?<![A-Za-z0-9])dapi[0-9a-f]{32}(?:-\d)?(?![A-Za-z0-9])", "dapi"),
+    (r"(?<![A-Za-z0-9_])(?:secret|ntn)_(?=[a-z]{0,60}[A-Z0-9])[A-Za-z0-9]{32,64}",
+     "secret_", "ntn_"),
+    # HubSpot, Perplexity, Fly, Square, Telegram, Twilio, HashiCorp, Alibaba, Tencent, Doppler.
+    (r"(?<![\w-])pat-(?:na|eu)\d-[0-9a-f-]{32,40}", "pat-na", "pat-eu"),
+    (r"pplx-[A-Za-z0-9]{16,128}", "pplx-"),
+    (r"(?<![A-Za-z0-9])fo1_[A-Za-z0-9_-]{20,128}", "fo1_"),
+    (r"sq0[a-z]{3}-[A-Za-z0-9_-]{16,64}", "sq0"),
+    (r"(?<!\d)\d{6,10}:(?=[A-Za-z0-9_-]{0,40}[A-Z])[A-Za-z0-9_-]{30,48}(?![\w-])", ":"),
+    (r"(?<![A-Za-z0-9])(?:AC|SK)[0-9a-f]{32}(?![A-Za-z0-9])", "ac", "sk"),
+    (r"(?<![A-Za-z0-9])[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{40,128}", "atlasv1"),
+    (r"(?<![\w.])s\.(?=[A-Za-z]{0,23}\d)[A-Za-z0-9]{24}(?![\w.])", "s."),
+    (r"(?<![A-Za-z0-9])(?:LTAI[A-Za-z0-9]{12,24}|AKID[A-Za-z0-9]{16,40})(?![A-Za-z0-9])",
+     "ltai", "akid"),
+    (r"dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9_.-]{20,128}", "dp."),
+    # DigitalOcean, Supabase, PlanetScale, Pulumi, RubyGems, Sentry, Buildkite, Linear, Heroku.
+    (r"do[or]_v1_[a-f0-9]{32,128}", "doo_v1_", "dor_v1_"),
+    (r"(?<![A-Za-z0-9])(?:sbp|pscale_(?:tkn|pw|oauth)|rubygems|bkua|bkct|sntry[su])_"
+     r"(?=[A-Za-z_]{0,60}[0-9])[A-Za-z0-9_.=+/-]{20,512}",
+     "sbp_", "pscale_", "rubygems_", "bkua_", "bkct_", "sntry"),
+    (r"(?<![A-Za-z0-9])pul-[a-f0-9]{32,64}", "pul-"),
+    (r"HRKU-[A-Za-z0-9_-]{20,128}", "hrku-"),
+    # Addresses that are secrets: whoever has one may write there.
+    (r"(?<=/api/webhooks/)\d{10,24}/[A-Za-z0-9_-]{8,128}", "/api/webhooks/"),
+    (r"(?<=/webhookb2/)[A-Za-z0-9@/_-]{8,256}", "/webhookb2/"),
 )  # fmt: skip
 
 
@@ -80,6 +118,8 @@ _KEYS = (
     ),
 )
 
+_PASSWORD = r"(?:pass(?:word|wd|phrase|code)|pwd)"
+
 _HEADERS_AND_URLS = (
     Shape(
         "secret",
@@ -118,7 +158,7 @@ _HEADERS_AND_URLS = (
     Shape(
         "secret",
         re.compile(
-            r"(?i)[?&;](?:amp;)?(?:key|sig|auth|code|jwt"
+            r"(?i)(?:[?&;](?:amp;)?|(?<![\w.-])(?=sig=[^&\s]{16}))(?:key|sig|auth|code|jwt"
             r"|[\w-]{0,40}(?:token|secret|password|signature|credential|api_?key))"
             r"=(?P<private>[^&\s\"'<>;]{1,4096})"
         ),
@@ -129,11 +169,30 @@ _HEADERS_AND_URLS = (
     Shape(
         "secret",
         re.compile(
-            r"(?i)\bmachine\s{1,8}[^\s\"']{1,255}\s{1,8}login\s{1,8}(?P<user>[^\s\"']{1,255})\s{1,8}"
+            r"(?i)\b(?:machine\s{1,8}[^\s\"']{1,255}|default)\s{1,8}login\s{1,8}"
+            r"(?P<user>[^\s\"'\\]{1,255})\s{1,8}(?:account\s{1,8}(?P<account>[^\s\"'\\]{1,255})\s{1,8})?"
             r"password\s{1,8}(?P<private>[^\s\"'\\]{1,512})"
         ),
-        ("machine",),
+        ("login",),
         learn=True,
+    ),
+    # In words: a password is ..., and what stands in quotes after it.
+    Shape(
+        "secret",
+        re.compile(
+            rf"(?i)(?<![A-Za-z0-9-]){_PASSWORD}\s{{1,4}}(?:(?:is|was|are)[\s:]{{1,4}})?"
+            r"(?P<quote>\\{0,3}[\"'])(?P<private>(?:(?!(?P=quote))[^\n]){1,255})(?P=quote)"
+        ),
+        ("pass", "pwd"),
+    ),
+    Shape(
+        "secret",
+        re.compile(
+            rf"(?i)(?<![A-Za-z0-9-]){_PASSWORD}\s{{1,4}}(?:is|was)[\s:]{{1,4}}(?P<private>[^\s\"'\\,;]{{4,255}})"
+        ),
+        ("pass", "pwd"),
+        learn=True,
+        accepts=is_no_prose,
     ),
     # Connection strings: Server=...;Uid=...;Pwd=...;
     Shape(
@@ -163,6 +222,16 @@ _COMMANDS = (
     _option(
         r"(?:docker|podman|helm|skopeo|buildah|az)(?=[\s\"',\0]{1,6}[^\n]{0,60}?login)",
         f"-p{_BETWEEN}", "login",
+    ),
+    Shape(
+        "user",
+        re.compile(
+            r"(?<![\w.-])(?:docker|podman|helm|skopeo|buildah|az|oras)(?=[\s\"',\0]{1,6}[^\n]{0,60}?login)"
+            rf"{_ARGUMENTS}(?:-u|--username)(?:{_BETWEEN}|=)(?P<user>[^\s\"',\0-][^\s\"',\0]{{0,255}})"
+        ),
+        ("login",),
+        learn=True,
+        accepts=is_uncommon,
     ),
     _option("unzip|zip", f"-P{_BETWEEN}", "zip"),
     _option("ldap[a-z]{3,8}", f"-w{_BETWEEN}", "ldap"),

@@ -58,7 +58,8 @@ class Shape:
         if self.needles and not any(needle in lower for needle in self.needles):
             return
         for match in self.pattern.finditer(text):
-            groups = [name for name, value in match.groupdict().items() if value] or [""]
+            named = [name for name, value in match.groupdict().items() if value]
+            groups = [name for name in named if name == "private" or name in KINDS] or [""]
             for name in groups:
                 start, end = match.span(name) if name else match.span()
                 if self.accepts(text[start:end]):
