@@ -17,13 +17,14 @@
 
 #include "calls.h"
 
-enum { MAX_CALLS = 128 };
-
 typedef struct {
     int32_t platform;
     int32_t how;
     int32_t flags;
     char path[XD_PATH_SIZE];
+    /* Of a library that opens runtime `behind` for itself: the variable that tells it which. */
+    int32_t behind;
+    char variable[64];
     void *_Atomic handle;
     /* Looked up at the first use of a call; the same answer whoever asks first. */
     void *_Atomic symbols[MAX_CALLS];
@@ -61,11 +62,53 @@ int32_t xd_declare_runtime(int32_t index, int32_t platform, const char *path, in
     return 0;
 }
 
+int32_t xd_declare_library(int32_t index, int32_t platform, const char *path, int32_t how,
+                           int32_t runtime, const char *variable)
+{
+    if (!runtime_at(runtime) || strlen(variable) >= sizeof runtimes[0].variable ||
+        xd_declare_runtime(index, platform, path, how, RTLD_NOW | RTLD_LOCAL) != 0)
+        return -1;
+    runtimes[index].behind = runtime;
+    strcpy(runtimes[index].variable, variable);
+    return 0;
+}
+
+/* Open a library that opens a runtime for itself, and say which. */
+static void open_library(runtime *r, xd_request *request)
+{
+    void *behind = atomic_load(&runtimes[r->behind].handle);
+    struct link_map *map = NULL;
+    Lmid_t list = LM_ID_BASE;
+    if (!behind || dlinfo(behind, RTLD_DI_LINKMAP, &map) != 0 ||
+        (r->how == XD_BY_NAMESPACE && dlinfo(behind, RTLD_DI_LMID, &list) != 0)) {
+        xd_fail(request, "the runtime that it is to open is not open");
+        return;
+    }
+    void *handle = dlmopen(list, r->path, r->flags);
+    if (!handle) {
+        xd_fail(request, "%s", dlerror());
+        return;
+    }
+    /* The environment of the C library that it uses: another one in another namespace. */
+    int (*set)(const char *, const char *, int) = NULL;
+    *(void **)&set = dlsym(handle, "setenv");
+    if (!set || set(r->variable, map->l_name, 1) != 0) {
+        xd_fail(request, "%s cannot be set", r->variable);
+        return;
+    }
+    atomic_store(&r->handle, handle);
+    request->status = XD_DONE;
+}
+
 void xd_open(xd_request *request)
 {
     runtime *r = runtime_at(request->runtime);
     if (!r || !r->path[0]) {
         xd_fail(request, "runtime %d was not declared", request->runtime);
+        return;
+    }
+    if (r->variable[0]) {
+        open_library(r, request);
         return;
     }
     void *handle = r->how == XD_BY_NAMESPACE ? dlmopen(LM_ID_NEWLM, r->path, r->flags)
@@ -109,7 +152,6 @@ static const char *names_of(const runtime *r, int32_t call)
 
 void *xd_symbol(int32_t index, int32_t call)
 {
-    _Static_assert(MAX_CALLS >= 64, "room for the list");
     runtime *r = runtime_at(index);
     void *handle = r ? atomic_load(&r->handle) : NULL;
     if (!handle || call < 0 || call >= xd_call_count() || call >= MAX_CALLS)
@@ -120,6 +162,12 @@ void *xd_symbol(int32_t index, int32_t call)
         atomic_store(&r->symbols[call], symbol ? symbol : &no_symbol);
     }
     return symbol == &no_symbol ? NULL : symbol;
+}
+
+void *xd_symbol_behind(int32_t index, int32_t call)
+{
+    runtime *r = runtime_at(index);
+    return r && r->variable[0] ? xd_symbol(r->behind, call) : NULL;
 }
 
 const char *xd_symbol_used(int32_t index, int32_t call)

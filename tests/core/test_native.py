@@ -58,6 +58,13 @@ def test_every_promised_call_is_there() -> None:
     )  # fmt: skip
 
 
+def test_a_runtime_has_room_for_the_symbols_of_the_list() -> None:
+    # A call beyond it would be said to be unsupported.
+    core = Path(__file__).parents[2] / "cffi_build" / "core" / "core.h"
+    room = re.search(r"MAX_CALLS = (\d+)", core.read_text())
+    assert room is not None and native.lib.xd_call_count() <= int(room[1])
+
+
 def test_the_list_agrees_with_amds_public_header() -> None:
     header = Path(os.environ.get("XDIAG_HIP_HEADER", "/usr/include/hip/hip_runtime_api.h"))
     if not header.exists():
