@@ -162,3 +162,18 @@ def test_measuring_on_the_fake_runtime(xdiag: Call, tmp_path: Path) -> None:
     assert calls["StreamGetFlags"]["live"] == {"answers": {"SIGSEGV": 2}}
     assert "gives SIGSEGV" in calls["StreamGetFlags"]["garbage"]["unasked"]
     assert calls["StreamGetId"]["foreign"] == {"absent": True}
+
+
+def test_what_a_runtime_does_not_offer_is_a_reason(xdiag: Call, tmp_path: Path) -> None:
+    file = tmp_path / "fake.json"
+    done = xdiag(
+        "api", "--measure", "--rounds", "1", "--call", "LaunchKernel,EventRecord",
+        "--handle", "stale-per-thread", "-o", str(file),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    calls = json.loads(file.read_text())["measured"][0]["calls"]
+    assert "registration" in calls["LaunchKernel"]["live"]["unasked"]
+    assert "registration" in calls["LaunchKernel"]["stale-per-thread"]["unasked"]
+    assert calls["EventRecord"]["live"] == {"answers": {"0": 1}}
+    shown = xdiag("api", "--measure", "--rounds", "1", "--call", "LaunchKernel").stdout
+    assert "not asked" in shown and "Not asked: HIP" in shown
