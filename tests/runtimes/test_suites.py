@@ -182,6 +182,12 @@ def test_several_at_once_share_the_lists(machine: Machine, archive: SmallArchive
     assert found.keys() >= {"libamdhip64-5 5.7.1-6+deb13u1", "libamdhip64-7 1:7.2.4-1~exp2"}
 
 
+def test_two_names_of_one_runtime_fetch_it_once(machine: Machine, archive: SmallArchive) -> None:
+    first, second = fetch.add_all(_silent, ("7", "7.2"))
+    assert first == second and first.new
+    assert len([path for path in archive.asked if "/libamdhip64-7_" in path]) == 1
+
+
 def test_what_is_not_there_is_said_before_anything_is_fetched(
     machine: Machine, archive: SmallArchive, empty_machine: Path
 ) -> None:

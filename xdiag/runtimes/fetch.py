@@ -97,8 +97,11 @@ def add_all(say: Say, wanted: tuple[str, ...] = (), *, again: bool = False) -> t
             text: of_system[text] or (None if again else adding.there(text)) or adding.look(text)
             for text in of_system
         }
+        # Two names may mean one runtime, as 7 and 7.2.
+        missing = dict.fromkeys(each for each in found.values() if isinstance(each, NotThere))
+        fetched = {each: adding.fetch(each) for each in missing}
         return tuple(
-            adding.fetch(each) if isinstance(each, NotThere) else each for each in found.values()
+            fetched[each] if isinstance(each, NotThere) else each for each in found.values()
         )
 
 
