@@ -121,8 +121,29 @@ def test_safe_questions(api: Call) -> None:
 
 
 @pytest.mark.parametrize(
+    ("version", "shown", "says"),
+    [
+        ("7.2", "7.2", ""),
+        ("7.2.53211", "7.2", ""),
+        ("7.2.4", "7.2", ""),
+        ("7.9", "7.2", "shown is 7.2, the newest before it"),
+        ("6.0", "5.7", "shown is 5.7, the newest before it"),
+        ("4.5", "5.2", "shown is 5.2, the oldest there is"),
+    ],
+)
+def test_safe_questions_of_a_version_that_was_not_measured(
+    api: Call, version: str, shown: str, says: str
+) -> None:
+    done = api("--safe", "--json", "--version", version)
+    assert done.returncode == 0
+    assert list(json.loads(done.stdout)["by_version"]) == [shown]
+    assert (says in done.stderr) if says else done.stderr == ""
+
+
+@pytest.mark.parametrize(
     ("options", "says"),
     [
+        (("--safe", "--version", "new"), "'new' is no version"),
         (("--call", "hipStreamQuerry"), "did you mean StreamQuery"),
         (("--handle", "foreigner"), "did you mean foreign"),
         (("--version", "4.9"), "HIP '4.9' was not measured; there is 5.2"),

@@ -96,7 +96,9 @@ def command(
         measured = _measured(targets, chosen_calls, chosen_handles, rounds, jobs)
     else:
         measured = _shipped()
-    if span:
+    if safe and versions and not measuring:
+        measured = _nearest(measured, versions)
+    elif span:
         measured = [_of_versions(measured, (each,))[0] for each in span]
     else:
         measured = _of_versions(measured, versions)
@@ -199,5 +201,37 @@ def _of_versions(measured: list[Measured], versions: Sequence[str]) -> list[Meas
     ]
 
 
+def _nearest(measured: list[Measured], versions: Sequence[str]) -> list[Measured]:
+    """What to go by for each of these versions; says so where it is another one.
+
+    Raises Usage for what is no version, CannotRun where nothing was measured.
+    """
+    from xdiag.api.safe import nearest
+
+    found = {}
+    for version in versions:
+        if not all(part.isdigit() for part in version.split(".")):
+            raise Usage(f"{version!r} is no version: 6.4, 7.2, ...")
+        chosen = nearest(_of_versions(measured, ()), version)
+        if not _is_version(chosen, version):
+            which = "the newest before it" if _before(chosen, version) else "the oldest there is"
+            click.echo(
+                f"xdiag: HIP {version} was not measured; shown is {chosen.label}, {which}", err=True
+            )
+        found[chosen.label] = chosen
+    return list(found.values())
+
+
+def _before(measured: Measured, version: str) -> bool:
+    from xdiag.api.shipped import version_key
+
+    return version_key(measured.label) <= version_key(version)
+
+
 def _is_version(measured: Measured, version: str) -> bool:
-    return f"{measured.subject.version}.".startswith(f"{version.strip()}.")
+    """Whether it is of this version: HIP's own, or the package's (5.2.3 for HIP 5.2.21153)."""
+    package = measured.subject.package.rpartition("_")[2].partition("-")[0]
+    return any(
+        f"{known}.".startswith(f"{version.strip()}.")
+        for known in (measured.subject.version, package)
+    )
