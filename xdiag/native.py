@@ -21,8 +21,11 @@ UNSUPPORTED: int = lib.XD_UNSUPPORTED
 FAILED: int = lib.XD_FAILED
 DIED: int = lib.XD_DIED
 
+#: What XSched's calls return is looked up as a platform's errors are.
+XSCHED = "xsched"
+
 _INPUT, _OUTPUT = 0, 1
-_PLATFORMS = {"hip": lib.XD_HIP, "cuda": lib.XD_CUDA}
+_PLATFORMS = {"hip": lib.XD_HIP, "cuda": lib.XD_CUDA, XSCHED: lib.XD_XSCHED}
 _PREFIXES = {"hip": "hip", "cuda": "cu"}
 #: How a story may open a runtime: (function, flags).
 _WAYS = {
@@ -86,10 +89,20 @@ def _kinds() -> dict[str, tuple[int, int]]:
 
 @cache
 def calls() -> dict[str, Call]:
-    """The call list, by name without the platform's prefix."""
+    """The list of the driver's calls, by name without the platform's prefix."""
+    return _listed(0, lib.xd_driver_call_count())
+
+
+@cache
+def xsched_calls() -> dict[str, Call]:
+    """The calls of XSched's libraries, by their whole name; they return an XResult."""
+    return _listed(lib.xd_driver_call_count(), lib.xd_call_count())
+
+
+def _listed(first: int, end: int) -> dict[str, Call]:
     kind_names = list(_kinds())
     found = {}
-    for index in range(lib.xd_call_count()):
+    for index in range(first, end):
         row = lib.xd_call_at(index)
         name = _text(row.name)
         found[name] = Call(
@@ -116,6 +129,20 @@ def declare_runtime(index: int, platform: str, path: str, way: str) -> None:
     how, flags = _WAYS[way]
     if lib.xd_declare_runtime(index, _PLATFORMS[platform], path.encode(), how, flags) != 0:
         raise ValueError(f"runtime {index}: more than 16 runtimes, or too long a path: {path}")
+
+
+def declare_library(
+    index: int, platform: str, path: str, *, behind: int, variable: str, beside: bool
+) -> None:
+    """Say that ``index`` is a library that opens a runtime for itself: number ``behind``.
+
+    It learns which from the environment ``variable``, which is set when it is opened.  ``beside``:
+    it goes into the link-map namespace of that runtime, wherever that is.
+    """
+    how = lib.XD_BY_NAMESPACE if beside else lib.XD_BY_DLOPEN
+    number, name = _PLATFORMS[platform], variable.encode()
+    if lib.xd_declare_library(index, number, os.fsencode(path), how, behind, name) != 0:
+        raise ValueError(f"library {index}: more than 16 runtimes, or too long a path: {path}")
 
 
 def identify(index: int) -> Identity | None:

@@ -16,6 +16,8 @@ enum {
 
 /* A platform's name in the call list. */
 enum { XD_HIP = 0, XD_CUDA = 1 };
+/* Beside them, whose error codes are asked for: XSched's results. */
+enum { XD_XSCHED = 2 };
 
 /* Request.op */
 enum {
@@ -93,7 +95,9 @@ typedef struct {
     int32_t namespace_id;   /* link-map list; 0 is the one that the program started in */
 } xd_identity;
 
+/* The driver's calls come first, then XSched's (hal_calls.h). */
 int32_t xd_call_count(void);
+int32_t xd_driver_call_count(void);
 const xd_call *xd_call_at(int32_t index);
 int32_t xd_kind_count(void);
 const xd_kind *xd_kind_at(int32_t index);
@@ -103,6 +107,12 @@ const xd_error *xd_error_at(int32_t platform, int32_t index);
 /* Say how runtime `index` will be opened.  Returns 0, or -1 for an index or path out of range. */
 int32_t xd_declare_runtime(int32_t index, int32_t platform, const char *path, int32_t how,
                            int32_t flags);
+/* Say that `index` is a library which opens a runtime for itself, at its first call: the file that
+ * the environment variable names.  Opening it sets the variable to the file that `runtime`, which is
+ * open by then, was loaded from.  By XD_BY_NAMESPACE it goes into the namespace that `runtime` is in.
+ * Returns 0, or -1 for an index or path out of range. */
+int32_t xd_declare_library(int32_t index, int32_t platform, const char *path, int32_t how,
+                           int32_t runtime, const char *variable);
 /* Identity of an open runtime.  Returns 0, or -1 if it is not open here. */
 int32_t xd_identify(int32_t index, xd_identity *identity);
 /* The symbol that answers `call` on an open runtime, NULL where it has none. */

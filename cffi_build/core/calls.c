@@ -2,10 +2,15 @@
 #include "core.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "calls.h"
+#include "hal_calls.h"
+
+/* The driver's calls, then XSched's: one numbering. */
+#define ALL_CALLS(CALL) XDIAG_CALLS(CALL) XDIAG_XSCHED_CALLS(CALL)
 
 enum { IN = 0, OUT = 1, FIXED = 2 };
 
@@ -43,7 +48,11 @@ XDIAG_KINDS(KIND)
 
 /* The calls' indices, and a table row each. */
 #define CALL(name, ...) CALL_##name,
-enum { XDIAG_CALLS(CALL) CALL_COUNT };
+enum { ALL_CALLS(CALL) CALL_COUNT };
+#undef CALL
+
+#define CALL(name, ...) +1
+enum { DRIVER_CALL_COUNT = 0 XDIAG_CALLS(CALL) };
 #undef CALL
 
 enum { RETURNS_DEVICE_OR_MINUS_ONE = 0, RETURNS_STATUS = 1 };
@@ -51,12 +60,13 @@ enum { RETURNS_DEVICE_OR_MINUS_ONE = 0, RETURNS_STATUS = 1 };
 #define INDEX(place, kind) KIND_##kind
 #define CALL(name, hip, cuda, result, ...)                                                         \
     {#name, hip, cuda, RETURNS_##result, COUNT(__VA_ARGS__), {COMMAS(INDEX, ##__VA_ARGS__)}},
-static const xd_call calls[] = {XDIAG_CALLS(CALL)};
+static const xd_call calls[] = {ALL_CALLS(CALL)};
 #undef CALL
 
 #define ERROR(code, name, meaning) {code, #name, meaning},
 static const xd_error hip_errors[] = {XDIAG_HIP_ERRORS(ERROR)};
 static const xd_error cuda_errors[] = {XDIAG_CUDA_ERRORS(ERROR)};
+static const xd_error xsched_errors[] = {XDIAG_XSCHED_RESULTS(ERROR)};
 #undef ERROR
 
 /* One typed call per entry. */
@@ -69,11 +79,11 @@ static const xd_error cuda_errors[] = {XDIAG_CUDA_ERRORS(ERROR)};
         return ((int (*)(PARAMETERS(TYPE, ##__VA_ARGS__)))symbol)(                                 \
             COMMAS(ARGUMENT, ##__VA_ARGS__));                                                      \
     }
-XDIAG_CALLS(CALL)
+ALL_CALLS(CALL)
 #undef CALL
 
 #define CALL(name, ...) call_##name,
-static int (*const typed_calls[])(void *, const uintptr_t *) = {XDIAG_CALLS(CALL)};
+static int (*const typed_calls[])(void *, const uintptr_t *) = {ALL_CALLS(CALL)};
 #undef CALL
 
 /* hipDeviceProp_t is 792 bytes before HIP 6 and 1472 after; leave room for what comes. */
@@ -93,6 +103,33 @@ static void on_callback(void *stream, int status, void *user)
 static void on_host_function(void *user)
 {
     on_callback(NULL, 0, user);
+}
+
+/* What XSched's LaunchCallback is given: an event, and how to record one. */
+typedef struct {
+    int (*record)(void *event, void *stream);
+    void *event;
+} launch;
+
+enum { XSCHED_SUCCESS = 0, XSCHED_ERROR_HARDWARE = 1 };
+
+static int on_launch(uint64_t queue, void *given)
+{
+    const launch *asked = given;
+    /* A hardware queue's handle is its stream (XpuOS/xsched, platforms/hip/hal, handle.h). */
+    int error = asked->record ? asked->record(asked->event, (void *)(uintptr_t)queue) : -1;
+    return error ? XSCHED_ERROR_HARDWARE : XSCHED_SUCCESS;
+}
+
+/* Kept to the process's end: XSched launches when it likes. */
+static void *launched(int32_t library, uint64_t event)
+{
+    launch *made = calloc(1, sizeof *made);
+    if (made) {
+        *(void **)&made->record = xd_symbol_behind(library, CALL_EventRecord);
+        made->event = (void *)(uintptr_t)event;
+    }
+    return made;
 }
 
 static uint64_t now_ns(void)
@@ -130,6 +167,10 @@ void xd_make_call(xd_request *request)
                 words[i] = (uintptr_t)on_callback;
             else if (call->kinds[i] == KIND_HOST_FUNCTION)
                 words[i] = (uintptr_t)on_host_function;
+            else if (call->kinds[i] == KIND_LAUNCH)
+                words[i] = (uintptr_t)on_launch;
+            else if (call->kinds[i] == KIND_LAUNCHED)
+                words[i] = (uintptr_t)launched(request->runtime, request->args[i]);
             else if (kinds[call->kinds[i]].direction == OUT)
                 words[i] = (uintptr_t)&request->outs[i];
             else
@@ -142,6 +183,8 @@ void xd_make_call(xd_request *request)
 }
 
 int32_t xd_call_count(void) { return CALL_COUNT; }
+
+int32_t xd_driver_call_count(void) { return DRIVER_CALL_COUNT; }
 
 const xd_call *xd_call_at(int32_t index)
 {
@@ -157,15 +200,22 @@ const xd_kind *xd_kind_at(int32_t index)
 
 int32_t xd_error_count(int32_t platform)
 {
-    return platform == XD_CUDA ? (int32_t)(sizeof cuda_errors / sizeof cuda_errors[0])
-                               : (int32_t)(sizeof hip_errors / sizeof hip_errors[0]);
+    switch (platform) {
+    case XD_XSCHED: return (int32_t)(sizeof xsched_errors / sizeof xsched_errors[0]);
+    case XD_CUDA: return (int32_t)(sizeof cuda_errors / sizeof cuda_errors[0]);
+    default: return (int32_t)(sizeof hip_errors / sizeof hip_errors[0]);
+    }
 }
 
 const xd_error *xd_error_at(int32_t platform, int32_t index)
 {
     if (index < 0 || index >= xd_error_count(platform))
         return NULL;
-    return platform == XD_CUDA ? &cuda_errors[index] : &hip_errors[index];
+    switch (platform) {
+    case XD_XSCHED: return &xsched_errors[index];
+    case XD_CUDA: return &cuda_errors[index];
+    default: return &hip_errors[index];
+    }
 }
 
 int32_t xd_buffer_size(void) { return BUFFER_SIZE; }
