@@ -143,17 +143,15 @@ def test_without_a_name_it_is_named_by_the_time(xdiag: Xdiag, tmp_path: Path) ->
 def test_a_runtime_that_is_none_costs_the_probes_only(
     xdiag: Xdiag, home: dict[str, str], tmp_path: Path
 ) -> None:
-    """No runtime, a log that is none, a record that is none: the rest is there."""
+    """No runtime, a log that is none: the rest is there, and it is said to be in part."""
     (tmp_path / "zeros.log").write_bytes(bytes(1000))
     target = tmp_path / "out.zip"
     home |= {"ROCM_PATH": str(tmp_path / "none")}
     ended = xdiag("report", "-o", str(target), "--agent", "hardware", "--log",
-                  str(tmp_path / "zeros.log"), "--record", str(tmp_path / "zeros.log"),
-                  fake=False)  # fmt: skip
-    assert ended.returncode in (0, 1), ended.stderr
+                  str(tmp_path / "zeros.log"), fake=False)  # fmt: skip
+    assert ended.returncode in (1, 3), ended.stderr
     missing = {each["part"] for each in json.loads(_members(target)["MANIFEST.json"])["missing"]}
     assert any(each.startswith("log ") for each in missing)
-    assert any(each.startswith("record ") for each in missing)
     if not os.path.exists("/dev/kfd"):
         assert {"runtime", "probes", "reproducer"} <= missing
     assert "doctor.json" in _members(target)
@@ -167,6 +165,9 @@ def test_a_runtime_that_is_none_costs_the_probes_only(
         (["-o", ""], "-o : a report is"),
         (["--log", "gone.log"], "--log gone.log: no such file"),
         (["--record", "gone.xdiag"], "--record gone.xdiag: no such file"),
+        (["--log", "."], "--log .: it is a directory"),
+        (["--log", "/dev/null"], "--log /dev/null: not a regular file"),
+        (["--record", "/etc/passwd"], "--record: /etc/passwd: no record of xdiag's"),
         (["--python", "/bin/sh", "--", "true"], "COMMAND says which Python is used"),
         (["--python", "/nowhere/python3"], "/nowhere/python3"),
     ],
@@ -184,6 +185,15 @@ def test_a_place_that_cannot_be_written(xdiag: Xdiag, tmp_path: Path) -> None:
     ended = xdiag("report", "-o", str(tmp_path / "gone" / "x.zip"), fake=False)
     assert ended.returncode == 3
     assert "there is no directory" in ended.stderr
+
+
+def test_a_log_that_cannot_be_told_is_no_all_clear(xdiag: Xdiag, tmp_path: Path) -> None:
+    (tmp_path / "zeros.log").write_bytes(bytes(1000))
+    without = xdiag("report", "-o", str(tmp_path / "a.zip"))
+    ended = xdiag("report", "-o", str(tmp_path / "b.zip"), "--log", str(tmp_path / "zeros.log"))
+    assert ended.returncode == {0: 3, 1: 1}[without.returncode]
+    assert "without log" in ended.stdout
+    assert "REPORT.md" in _members(tmp_path / "b.zip")
 
 
 def test_no_mask_with_a_yes(xdiag: Xdiag, home: dict[str, str], tmp_path: Path) -> None:

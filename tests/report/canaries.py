@@ -115,7 +115,7 @@ CANARIES = (
     _canary("connecting, short", "connect to qzconn:5000 failed", "qzconn"),
     _canary("listening", "listening on qzlisten.qzlab.org:8080", "qzlisten", "qzlab"),
     _canary("bound", "bound to qzbound:29500", "qzbound"),
-    _canary("host and port", "peer qzpeer.int.qzcorp.com:29500 is gone", "qzpeer", "qzcorp"),
+    _canary("host and port", "peer qzpeer.int.qzcomp.com:29500 is gone", "qzpeer", "qzcomp"),
     _canary("rendezvous", "torchrun --rdzv_endpoint=qzrdzv:29500 x.py", "qzrdzv"),
     _canary("master", "serve --master-addr qzmaster --master_port 29500", "qzmaster"),
     _canary("address of a socket", "in use: ('qzsocket', 29500)", "qzsocket"),

@@ -53,6 +53,17 @@ def test_causes_of_records_and_logs_are_run_and_reproduced(
     assert "int main(" in seen.reproducer
 
 
+def test_a_cause_that_only_a_record_knows_is_not_denied(
+    tmp_path: Path, fake_target: Target
+) -> None:
+    one = record(tmp_path)
+    told = _missing(gather(Wanted(lambda keep: fake_target, records=(one.path,))))["repairs"]
+    assert told.startswith("two-runtimes: by a record or a log, and not foretold for what is")
+    assert _missing(gather(Wanted(lambda keep: fake_target)))["repairs"] == (
+        "no cause to repair was found here"
+    )
+
+
 def test_every_cause_has_a_story_that_there_is() -> None:
     assert set(STORY_OF.values()) <= {pattern.id for pattern in PATTERNS}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xdiag.cli.options import choose_target, target_options
-from xdiag.errors import FAULT_FOUND, NOTHING_WRONG, Usage
+from xdiag.errors import COULD_NOT_RUN, FAULT_FOUND, NOTHING_WRONG, Usage, XdiagError
 
 if TYPE_CHECKING:
     from xdiag.report.bundle import Bundle
@@ -60,7 +60,8 @@ def command(
     User and host names, home directories, addresses, tokens and other secrets are replaced, equal
     ones by equal names (<user-1>, <secret-2>).  COMMAND is looked at and not started.
 
-    Exits with 1 if a fault was found, 3 if the report could not be written.
+    Exits with 1 if a fault was found, 3 if the report could not be written, or had to be written
+    without a log or record that it was to hold.
     """
     from xdiag.report import bundle
     from xdiag.report.compose import compose
@@ -76,6 +77,7 @@ def command(
     target = bundle.destination(path)
     _check_files(records, "--record")
     _check_files(logs, "--log")
+    _check_records(records)
     seen = gather(
         Wanted(
             choose_target=lambda keep: choose_target(runtime or keep, agent, kernel_cache),
@@ -92,7 +94,9 @@ def command(
     data = composed.page() if alone else composed.zip()
     bundle.write(data, target)
     _tell(path, len(data), composed.bundle, masked=not no_mask)
-    return FAULT_FOUND if seen.fault else NOTHING_WRONG
+    if seen.fault:
+        return FAULT_FOUND
+    return COULD_NOT_RUN if seen.unread else NOTHING_WRONG
 
 
 def _is_page(path: str) -> bool:
@@ -115,6 +119,21 @@ def _check_files(paths: tuple[str, ...], option: str) -> None:
     for path in paths:
         if not path or not os.path.exists(path):
             raise Usage(f"{option} {path}: no such file")
+        if os.path.isdir(path):
+            raise Usage(f"{option} {path}: it is a directory; give the files in it, one by one")
+        if not os.path.isfile(path):
+            raise Usage(f"{option} {path}: not a regular file; save what it says, and give that")
+
+
+def _check_records(paths: tuple[str, ...]) -> None:
+    """A file that is no record is meant as something else, as a rule as a log."""
+    from xdiag.recording.read import read
+
+    for path in paths:
+        try:
+            read(path).close()
+        except XdiagError as error:  # noqa: PERF203 - the first one ends it
+            raise Usage(f"--record: {error} (a log is given by --log)") from error
 
 
 def _tell(path: str, size: int, made: Bundle, *, masked: bool) -> None:

@@ -230,10 +230,7 @@ def _part(fd: int, offset: int, size: int) -> bytes:
 def _header(fd: int, path: str) -> layout.Header:
     data = _part(fd, 0, layout.HEADER_SIZE)
     if not data.startswith(layout.MAGIC):
-        raise BadRecord(
-            f"{path}: no record of xdiag's (xdiag run --record FILE makes one); nothing else is"
-            " understood so far"
-        )
+        raise BadRecord(f"{path}: no record of xdiag's (xdiag run --record FILE makes one)")
     header = taken_from(layout.Header, data)
     if header is None:
         raise BadRecord(f"{path}: the record is cut short within its header")

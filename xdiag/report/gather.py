@@ -25,6 +25,7 @@ from xdiag.patterns import PATTERNS
 from xdiag.recording.provenance import diagnose
 from xdiag.recording.read import read
 from xdiag.repair import verify
+from xdiag.repair.catalogue import REPAIRS
 from xdiag.repair.repair import Situation
 from xdiag.report import identity, logs, records
 from xdiag.report.bundle import Missing
@@ -66,6 +67,10 @@ STORY_OF = {
     "legacy-stream": "legacy-stream",
     "destroyed-event": "event-destroyed-twice",
 }
+
+
+#: Causes that there are repairs for.
+_REPAIRED = frozenset(each.cause for each in REPAIRS)
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,8 @@ class Gathered:
     reproducer: str = ""
     reproduces: str = ""
     problems: list[Missing] = field(default_factory=list)
+    #: Records and logs that were asked for and could not be read.
+    unread: list[str] = field(default_factory=list)
     #: (kind, value) of what is private here.
     private: list[tuple[str, str]] = field(default_factory=list)
 
@@ -165,6 +172,8 @@ class _Gathering:
             one = self._part(f"record {path}", functools.partial(_record, path))
             if one is not None:
                 seen.records.append(one)
+            else:
+                seen.unread.append(path)
         for path in wanted.logs:
             self._read_log(path)
         self._run(situation)
@@ -207,7 +216,9 @@ class _Gathering:
 
     def _read_log(self, path: str) -> None:
         log = self._part(f"log {path}", lambda: logs.read(path))
-        if log is not None:
+        if log is None:
+            self.seen.unread.append(path)
+        else:
             self.seen.logs.append(log)
             if log.explained is None:
                 self._missing(f"explanation of log {path}", log.because)
@@ -264,7 +275,7 @@ class _Gathering:
         if not self._part("repairs", lambda: (situation.causes,)):
             return
         if not situation.causes:
-            self._missing("repairs", "no cause to repair was found here")
+            self._missing("repairs", self._why_none())
             return
         self.seen.trials = self._part(
             "repairs",
@@ -273,6 +284,17 @@ class _Gathering:
                 lambda keep: self._wanted.choose_target(keep),
                 command=self.seen.command,
             ),
+        )
+
+    def _why_none(self) -> str:
+        """Why none is tried: what a repair mends is foretold, whatever a record says."""
+        elsewhere = [cause for cause in dict.fromkeys(self.seen.causes) if cause in _REPAIRED]
+        if not elsewhere:
+            return "no cause to repair was found here"
+        which = "the command given here" if self._wanted.command else "what is installed here"
+        return (
+            f"{' and '.join(elsewhere)}: by a record or a log, and not foretold for {which}; to"
+            " have repairs tried, give the command that was recorded after --, in its environment"
         )
 
     def _reproduce(self) -> None:
