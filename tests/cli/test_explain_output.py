@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from recording.writer import Written
-
 from explain.samples import Log
+from recording.writer import Written
 
 REFUSED = Log("5.7").start().make().destroy().refuse().text()
 

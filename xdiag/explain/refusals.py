@@ -74,7 +74,7 @@ def _leave_open(scales: Scales, found: Found) -> None:
     if found.life is not None and found.life.made_at:
         # The log has it whole and alive.
         left &= {"two-runtimes"}
-    elif handle is not None and not is_short(handle):
+    elif handle is not None and (not is_short(handle) or found.accepted_before is not None):
         left -= {"truncated-handle"}
     scales.left_open |= left
 
