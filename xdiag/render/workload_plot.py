@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from xdiag.errors import CannotRun
 from xdiag.model import Record
 from xdiag.render.html_page import page
-from xdiag.render.workload import EXPLANATION, header
+from xdiag.render.text import cut
+from xdiag.render.workload import header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,14 @@ _LEFT, _RIGHT, _TOP, _LINE, _BOTTOM, _WIDTH = 230, 30, 84, 26, 56, 960
 #: Colour-blind safe (Okabe and Ito), and told apart by their shapes as well.
 _COLOURS = {"P50": "#0072b2", "P90": "#e69f00", "P99": "#d55e00"}
 _SHAPES = {"P50": "o", "P90": "s", "P99": "^"}
+#: Pixels by which a line's percentiles lie apart, so that their intervals do not hide each other.
+_LIFT = {"P50": -5, "P90": 0, "P99": 5}
+#: Characters of a line above the picture.
+_MOST = 130
+_EXPLANATION = (
+    "Latency of the high-priority worker, from a request's scheduled arrival: means over runs, with"
+    " their 95 % intervals (Student's t)."
+)
 #: Steps of a decade.
 _STEPS = (1, 2, 5)
 
@@ -90,16 +99,22 @@ def svg(report: Report) -> str:
         axis=[(f"{each:g}", x(each)) for each in axis],
         bottom=_TOP + _LINE * len(drawn),
         colours=_COLOURS,
-        explanation=EXPLANATION,
-        header=header(report)[1:3],
+        explanation=_EXPLANATION,
+        header=_title(report),
         height=_TOP + _LINE * len(drawn) + _BOTTOM,
         left=_LEFT,
         lines=[(line, _TOP + _LINE * place + _LINE // 2) for place, line in enumerate(drawn)],
+        lift=_LIFT,
         shapes=_SHAPES,
         top=_TOP,
         width=_WIDTH,
         x=x,
     )
+
+
+def _title(report: Report) -> list[str]:
+    """What it ran on."""
+    return [cut(line, _MOST) for line in header(report)[1:3]]
 
 
 def can_draw_png() -> bool:
@@ -130,7 +145,7 @@ def png(report: Report) -> bytes:
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("latency in ms")
-    axes.set_title("\n".join(header(report)[1:3]), fontsize="small", loc="left")
+    axes.set_title("\n".join(_title(report)), fontsize="small", loc="left")
     axes.legend(loc="upper right")
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=150)
