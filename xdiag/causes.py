@@ -120,6 +120,7 @@ CAUSES: tuple[Cause, ...] = (
         " accepted, and a wait for work does not return",
         discriminators=(
             Discriminator("which process made the handle, and which one used it", _RECORD),
+            Discriminator("the same from the runtime's own log", _LOG),
             Discriminator(
                 "what happens to such a stream on this runtime",
                 "xdiag probe --pattern fork-after-init",
@@ -187,7 +188,10 @@ CAUSES: tuple[Cause, ...] = (
         statement="the handle is an event where a stream is asked for, or the other way round",
         signature="the value that is refused was made by hipEventCreate, or the event's by"
         " hipStreamCreate",
-        discriminators=(Discriminator("what the handle was made as", _RECORD),),
+        discriminators=(
+            Discriminator("what the handle was made as", _RECORD),
+            Discriminator("the same from the runtime's own log", _LOG),
+        ),
         remedy="pass a stream where a stream is asked for, and an event where an event is",
     ),
     Cause(
