@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 from support import cells_for
 
-from emit.programs import STRICT, build, differences, expected_end, run, seen, usage
+from emit.programs import STRICT, arguments, build, differences, expected_end, run, seen, usage
 from xdiag import emit, native
 from xdiag.emit import c, hip_tests, python
 from xdiag.errors import Usage
@@ -184,13 +184,33 @@ def test_a_second_maker_of_a_name_has_a_value_of_its_own(tell: Tell) -> None:
 def test_a_file_that_is_no_library_is_named(tell: Tell, fake_paths: Paths) -> None:
     paths = replace(fake_paths, first="/nonexistent/libamdhip64.so")
     told = tell(_cell(*OPEN), paths=paths)
-    assert "/nonexistent/libamdhip64.so" in told.text and told.end == "status 1"
+    assert "/nonexistent/libamdhip64.so" in told.text and told.end == "status 3"
 
 
 def test_something_that_is_not_loaded_cannot_be_opened_so(tell: Tell) -> None:
     told = tell(_cell("main: A = open(loaded)", "main: A.Init(0)"))
     assert "null" not in told.text
-    assert told.last == 0 and told.end == "status 1"
+    assert told.last == 0 and told.end == "status 3"
+
+
+@pytest.mark.parametrize("language", ["c", "python"])
+@pytest.mark.parametrize("cell", ["second-runtime/none/driver", "second-namespace/none/driver",
+                                  "concurrent-use/none/driver"])  # fmt: skip
+def test_nothing_is_said_of_a_runtime_that_cannot_be_opened_or_written_about(
+    fake_paths: Paths, tmp_path: Path, language: str, cell: str
+) -> None:
+    text = emit.write(cells_for(cell)[0], language)
+    (tmp_path / "x.py").write_text(text)
+    command = (
+        [sys.executable, tmp_path / "x.py"] if language == "python" else [build(text, tmp_path)]
+    )
+    none = ["/nonexistent/libamdhip64.so"] * len(usage(text))
+    done = subprocess.run([*command, *none], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3 and "/nonexistent/libamdhip64.so" in done.stdout
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*command, *arguments(text, fake_paths)], stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=60)  # fmt: skip
+    assert done.returncode == 3 and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("language", ["c", "python"])
