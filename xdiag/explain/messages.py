@@ -12,6 +12,7 @@ from xdiag.explain import amd_log
 from xdiag.explain.evidence import MOST_FAILURES, MOST_LINES, Crash, Found
 from xdiag.explain.facts import Failure
 from xdiag.platforms.hip import CONTEXT_IS_DESTROYED
+from xdiag.xsched_errors import HAL_FILE, HAL_LINES, HAL_REFUSED, LINE, PLACE
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -25,11 +26,7 @@ _TRACEBACK_WITHIN = 1 << 15
 #: Bytes after the word of a signal in which gdb's frames are looked for.
 _FRAMES_WITHIN = 1 << 13
 
-_XSCHED = re.compile(
-    rb"\[(?P<new>XSCHED )?ERRO(?: @ T (?P<tid>\d{1,10}) @ [\d:.]{1,24})?\]\s{0,4}(?P<text>.*)"
-)
 _NO_SYMBOL = re.compile(rb"fail to get symbol (hip\w{1,80})")
-_PLACE = re.compile(rb" @ (?P<file>[^\s:]{1,512}):(?P<line>\d{1,7})\s*$")
 _NUMBERED = re.compile(
     rb"(?i)\b(hip|cuda) error:? (\d{1,4})\b"
     rb"(?=[\s.,;)\]'\"]*$|\s{0,2}[:(@,\[]|\s(?:at|in|from|on|during|when|while)\b)"
@@ -88,17 +85,6 @@ _TEXTS = {
     b"invalid device function": 98,
     b"named symbol not found": 500,
 }
-#: XSched's hip_queue.cpp: the line of a check -> the call that it checks.
-_HAL_FILE = b"hip_queue.cpp"
-_HAL_LINES = {
-    18: "hipCtxGetCurrent",
-    23: "hipCtxGetDevice",
-    27: "hipGetDeviceProperties",
-    32: "hipStreamGetFlags",
-    35: "hipStreamSynchronize",
-}
-#: The first of them that takes the stream, and so the first that can be refused.
-_HAL_REFUSED = "hipStreamGetFlags"
 
 
 class _Told(NamedTuple):
@@ -128,7 +114,7 @@ class Messages:
             self._reader.note_format("message")
             self._evidence.sign("duplicate-llvm", self._reader.line(window, place))
             return
-        xsched = _XSCHED.search(text)
+        xsched = LINE.search(text)
         if xsched is not None and self._xsched(window, place, begin, xsched):
             return
         if b"Segmentation fault" in text:
@@ -201,9 +187,9 @@ class Messages:
         platform: Literal["hip", "cuda"] = "hip" if numbered[1].lower() == b"hip" else "cuda"
         code = int(numbered[2])
         call, notes = "", []
-        where = _PLACE.search(text)
-        if platform == "hip" and where is not None and where["file"].endswith(_HAL_FILE):
-            call = _HAL_LINES.get(int(where["line"]), "")
+        where = PLACE.search(text)
+        if platform == "hip" and where is not None and where["file"].endswith(HAL_FILE.encode()):
+            call = HAL_LINES.get(int(where["line"]), "")
             if code == CONTEXT_IS_DESTROYED:
                 if not call or not call.startswith("hipStream"):
                     notes.append(
@@ -211,7 +197,7 @@ class Messages:
                         " a stream (32): the file was changed; no call before"
                         " hipStreamGetFlags takes the stream, and no context call can give 709"
                     )
-                call = call if call.startswith("hipStream") else _HAL_REFUSED
+                call = call if call.startswith("hipStream") else HAL_REFUSED
         names = {code: name for name, code in amd_log.codes().items()}
         if not match["new"]:
             self._evidence.sign("old-xsched", line)
