@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from xdiag.cli import output
-from xdiag.cli.options import choose_target, pick_one, run_options, target_options
+from xdiag.cli.options import (
+    choose_target,
+    pick_one,
+    platform_option,
+    run_options,
+    target_options,
+    xsched_option,
+)
 from xdiag.errors import (
     COULD_NOT_RUN,
     FAULT_FOUND,
@@ -20,7 +27,7 @@ from xdiag.errors import (
 )
 
 if TYPE_CHECKING:
-    from xdiag.model import Cell, Result
+    from xdiag.model import Cell, Result, Target
 
 
 @click.command("probe")
@@ -45,7 +52,8 @@ if TYPE_CHECKING:
     default="driver",
     show_default=True,
     metavar="CONSUMER",
-    help="What using the stream means: driver or replay.",
+    help="What using the stream means: driver or replay; or hal, xqueue, binding or"
+    " old-binding, which call XSched's own libraries.",
 )
 @click.option(
     "--emit",
@@ -55,6 +63,8 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--output", "-o", "path", metavar="FILE", help="Write there, not to the terminal.")
+@platform_option
+@xsched_option
 @run_options
 @target_options
 @click.pass_obj
@@ -66,6 +76,8 @@ def command(
     language: str | None,
     as_json: bool,
     path: str | None,
+    platform: str,
+    xsched: str | None,
     actor: str,
     timeout: float | None,
     runtime: str | None,
@@ -77,8 +89,9 @@ def command(
     Exits with 0 if the stream could be used, 1 if not, 2 if the fix does not apply to the pattern,
     3 if the pattern cannot be run here.
 
-    With --emit nothing is run: the program for a bug report is written to -o FILE, and 2 says that
-    there is none for this fix or in this language.
+    With --emit no pattern is run: the program for a bug report is written to -o FILE, and 2 says
+    that there is none for this fix or in this language.  With --runtime its head says what that
+    runtime needs.
     """
     from xdiag import session
     from xdiag.consumers import CONSUMERS
@@ -87,22 +100,28 @@ def command(
     from xdiag.patterns import PATTERNS
     from xdiag.render import render
     from xdiag.render.trace import show_probe
+    from xdiag.runtimes.xsched import choose
+    from xdiag.xsched_consumers import XSCHED_CONSUMERS
 
     chosen = (
         [pick_one(PATTERNS, pattern, "pattern")],
         [pick_one(FIXES, fix, "fix")],
-        [pick_one(CONSUMERS, consumer, "consumer")],
+        [pick_one((*CONSUMERS, *XSCHED_CONSUMERS), consumer, "consumer")],
     )
     path = output.destination(path)
     if language is not None:
         if as_json:
             raise Usage("--emit writes a program and runs nothing: there is no report for --json")
+        if platform != "hip":
+            raise Usage(f"--emit writes programs for HIP only, not for {platform}")
         options = f"--actor {actor}" if actor != "python" else ""
-        _emit(plan(*chosen, actor=actor)[0], language, path, options)
+        for_runtime = choose_target(runtime, agent, kernel_cache) if runtime is not None else None
+        _emit(plan(*chosen, actor=actor)[0], language, path, options, for_runtime)
         return NOTHING_WRONG
-    target = choose_target(runtime, agent, kernel_cache)
+    target = choose_target(runtime, agent, kernel_cache, platform)
     cells = plan(*chosen, platform=target.platform, actor=actor, timeout=timeout)
-    report = session.run(cells, target, command=shlex.join(["xdiag", *arguments]))
+    files = choose(xsched) if platform == "hip" else None
+    report = session.run(cells, target, command=shlex.join(["xdiag", *arguments]), xsched=files)
     if not report.results:
         return INTERRUPTED
     if as_json:
@@ -112,12 +131,26 @@ def command(
     return _exit_code(report.results[0])
 
 
-def _emit(cell: Cell, language: str, path: str | None, options: str) -> None:
-    """Write the cell down as a program.  Raises Usage, with the reason, where it cannot be."""
+def _emit(cell: Cell, language: str, path: str | None, options: str, target: Target | None) -> None:
+    """Write the cell down as a program.  Raises Usage, with the reason, where it cannot be.
+
+    What the program cannot say, where things lie on this machine, is said beside it.
+    """
     from xdiag import emit
 
     name = os.path.basename(path) if path is not None else ""
-    output.write(emit.write(cell, language, name=name, options=options), path)
+    output.write(emit.write(cell, language, name=name, options=options, target=target), path)
+    if target is not None and target.loader is not None:
+        loader = target.loader
+        libraries = ":".join([*target.library_path, *loader.library_path])
+        settings = {**target.environment, "LOADER": loader.path, "LIBRARIES": libraries}
+        told = [
+            f"HIP {target.version} needs glibc {loader.libc}, which is newer than this machine's;"
+            " for the command at the head of the program:",
+            f"  FIRST={shlex.quote(target.runtime)}",
+            *(f"  export {each}={shlex.quote(value)}" for each, value in settings.items()),
+        ]
+        click.echo("\n".join(told), err=True)
 
 
 def _exit_code(result: Result) -> int:

@@ -40,7 +40,8 @@ def write(
     ``name`` is the file's, for the commands in its head; ``options`` are those of ``xdiag probe``
     that the cell was planned with, besides its three names.  With a ``result`` of this cell, and
     the ``target`` that it was obtained on, the head says what was seen there, and a hip-tests case
-    expects it.  Nothing is run.  Raises Usage with the reason where the cell is not applicable or
+    expects it.  Where the ``target`` needs another loader, the command in the head starts that.
+    Nothing is run.  Raises Usage with the reason where the cell is not applicable or
     the language cannot tell the story.
     """
     from xdiag.emit.head import Words, what_was_seen
@@ -48,7 +49,10 @@ def write(
     module, usual = LANGUAGES[language]
     writer = importlib.import_module(module)
     seen = what_was_seen(result, target) if result is not None else ""
-    words = Words(shlex.quote(name or usual), seen, result, f"{options} " if options else "")
+    libc = target.loader.libc if target is not None and target.loader is not None else ""
+    words = Words(
+        shlex.quote(name or usual), seen, result, f"{options} " if options else "", libc=libc
+    )
     text: str = writer.write(cell, platform, words)
     if text.count("\n") > MOST_LINES:
         # What can be read elsewhere goes first.

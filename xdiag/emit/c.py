@@ -139,7 +139,7 @@ class _Writer:
         values = _declarations({**dict.fromkeys(told.runtimes, "void *"), **shared})
         flags = {flag for line in told.lines if line.symbols for flag in self._how(line)}
         flags |= {"NEEDED", "DEVICE", "ASK" if told.trusting else "NEEDED"}
-        flags |= {"OPENS", "UNTOLD"}
+        flags |= {"UNTOLD"}
         return render(
             _TEMPLATE,
             flags="\n".join(wrapped(f"enum {{ {', '.join(_values(flags))} }};", "  ")),
@@ -177,7 +177,7 @@ class _Writer:
                 what, way = "first", "loaded"
             path = f"args[{self._program.opened.index(what) + 1}]"
             opening = f"{line.runtime} = {_WAYS[way].format(path=path)}"
-            return [f"STEP({who}, OPENS, {opening});"]
+            return [f"STEP({who}, UNTOLD, {opening});"]
         if step.verb == "fork":
             return [f"FORK({who}, {self._who[step.result]});"]
         if step.verb in STARTS:
@@ -276,14 +276,13 @@ class _Writer:
 def _values(flags: set[str]) -> list[str]:
     """The flags that a program uses, with their values in C.
 
-    The lowest two bits go into the exit status, the third ends the story: what could not be opened
-    says nothing of the runtime, and its fifth bit only tells it from others.  Of the fourth, a call
+    The lowest two bits go into the exit status, the third ends the story.  Of the fourth, a call
     is not made where one of its bits from the sixth on, which say which stream it is about, was
     refused.  The seventeenth begins how often it is made.
     """
     fixed = {
         "TOLERATED": "0", "ASIDE": "1", "NEEDED": "5", "UNTOLD": "7", "UNLESS_REFUSED": "8",
-        "DEVICE": "16", "OPENS": "23", "ASK": "33", "TRUST": "41",
+        "DEVICE": "16", "ASK": "33", "TRUST": "41",
     }  # fmt: skip
     known = [f"{flag} = {value}" for flag, value in fixed.items() if flag in flags]
     other = sorted(flags - set(fixed))

@@ -30,6 +30,8 @@ class Words:
     #: What else ``xdiag probe`` was told, with a space after it.
     options: str = ""
     brief: bool = False
+    #: The version of the C library that the runtime came with, where this machine's is too old.
+    libc: str = ""
 
 
 #: What each of the program's arguments is: an example, and what it has to be.
@@ -48,6 +50,10 @@ _SHELL = {
     "audit": "$AUDIT",
 }
 _LISTS = ("LD_LIBRARY_PATH",)
+#: In front of a command that another dynamic loader is to start (ld.so(8)).
+_LOADER = "$LOADER --library-path "
+#: Characters of a command, before it is broken.
+_LONGEST = 91
 _AUDIT = (
     "AUDIT is xdiag's own library for LD_AUDIT (man 7 rtld-audit): the one thing here that needs"
     " xdiag."
@@ -71,14 +77,18 @@ def head(
     """
     cell = program.cell
     story = _story(cell, brief=words.brief)
+    loader = _loader_variables(words) if words.libc else []
     texts = [f"{story} {words.seen}".strip()] if words.brief else [story, "", words.seen, ""]
     if given == "environment":
-        commands = [*_shell_variables(program, exported=True), *_command(cell, run)]
-    elif program.opened == ("first",) and not cell.environment:
+        commands = [*_shell_variables(program, exported=True), *loader]
+        commands += _command(cell, run, loader=bool(loader))
+    elif program.opened == ("first",) and not cell.environment and (words.brief or not loader):
         path, what = _ARGUMENTS["first"]
-        commands = [f"{run} {path}   # {what}"]
+        commands = [*loader, *_command(cell, f"{run} {path}", loader=bool(loader))]
+        commands[-1] += "" if loader else f"   # {what}"
     else:
-        commands = [*_shell_variables(program), *_command(cell, f"{run} {_arguments(program)}")]
+        commands = [*_shell_variables(program), *loader]
+        commands += _command(cell, f"{run} {_arguments(program)}", loader=bool(loader))
     texts += [f"    {line}" for line in (*build, *commands)]
     texts += [note] if words.brief else ["", note]
     if "audit" in _placeholders(cell):
@@ -169,10 +179,33 @@ def _shell_variables(program: Program, *, exported: bool = False) -> list[str]:
     return [f"{setting}  # {what}" if what else setting for setting, what in rows]
 
 
-def _command(cell: Cell, run: str) -> list[str]:
+def _loader_variables(words: Words) -> list[str]:
+    if words.brief:
+        return [
+            f"# LOADER: glibc {words.libc}'s ld.so; LIBRARIES: its directory, and the runtime's"
+        ]
+    return [
+        f"LOADER=/opt/glibc/lib/ld-linux-x86-64.so.2  # of glibc {words.libc}, or of a newer",
+        "LIBRARIES=/opt/glibc/lib:/opt/rocm/lib  # its directory, and those of the runtime",
+    ]
+
+
+def _command(cell: Cell, run: str, *, loader: bool) -> list[str]:
     """The command of a shell that runs the program, its variables on a line before it."""
-    settings = []
+    settings, libraries = [], "$LIBRARIES"
     for name, value in cell.environment.items():
         filled = re.sub(r"{(\w+)}", lambda match: _SHELL[match[1]], value)
+        if loader and name == "LD_LIBRARY_PATH":
+            # It is not read where --library-path is given.
+            libraries = f"{filled}:{libraries}"
+            continue
         settings.append(f"{name}={filled}{f':${name}' if name in _LISTS else ''}")
+    if loader:
+        program, _, rest = run.partition(" ")
+        program = f"$(which {program})" if "/" not in program else program
+        run = f"{program} {rest}".rstrip()
+        start = f"{_LOADER}{libraries}"
+        if len(start) + len(run) > _LONGEST:
+            return [" ".join([*settings, start, "\\"]), run]
+        run = f"{start} {run}"
     return [" ".join([*settings, "\\"]), run] if settings else [run]
