@@ -253,6 +253,8 @@ def test_without_a_gpu_it_is_the_cpu(make_python: Callable[[str], Path]) -> None
     assert found.device == "cpu"
     assert found.no_gpu == "Found no NVIDIA driver on your system"
     assert found.device_name
+    told = subject.find(str(make_python("cuda")), "cpu", os.environ)
+    assert (told.device, told.no_gpu) == ("cpu", "as asked for")
 
 
 @pytest.mark.parametrize(

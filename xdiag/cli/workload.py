@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 import os
 import shlex
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from xdiag.cli import output
 from xdiag.errors import (
@@ -112,6 +114,7 @@ def command(arguments: tuple[str, ...], /, **asked: Any) -> int:
 
     Exits with 1 if a run failed, 3 if none could be made.
     """
+    _check(asked)
     destinations = _destinations(asked["paths"], as_json=asked["as_json"])
     if asked["saved"] is not None:
         report = _saved(asked["saved"])
@@ -124,6 +127,20 @@ def command(arguments: tuple[str, ...], /, **asked: Any) -> int:
         return FAULT_FOUND if report.runs else COULD_NOT_RUN
     failed = any(run.ending != "ok" for run in report.runs)
     return FAULT_FOUND if failed else NOTHING_WRONG
+
+
+def _check(asked: dict[str, Any]) -> None:
+    """What click lets through.  Raises Usage."""
+    for name, value in asked.items():
+        if isinstance(value, float) and math.isnan(value):
+            raise Usage(f"--{name.replace('_', '-')} nan is no number")
+    context = click.get_current_context()
+    for name in asked if asked["saved"] is not None else ():
+        if name in ("saved", "as_json", "paths"):
+            continue
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = next(each.opts[0] for each in context.command.params if each.name == name)
+            raise Usage(f"--from shows what was measured before: leave {option} out")
 
 
 def _destinations(paths: Sequence[str], *, as_json: bool) -> list[tuple[str, str | None]]:

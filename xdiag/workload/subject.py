@@ -69,6 +69,7 @@ def find(python: str | None, device: Device, environ: Mapping[str, str]) -> Subj
     if device in ("cuda", "hip"):
         _check_build(device, build, answer, chosen.path)
     on_gpu = device != "cpu" and not answer.no_gpu
+    no_gpu = "as asked for" if device == "cpu" else _first_sentence(answer.no_gpu)
     return Subject(
         python=chosen.path,
         because=chosen.because,
@@ -81,7 +82,7 @@ def find(python: str | None, device: Device, environ: Mapping[str, str]) -> Subj
         device_name=answer.device_name if on_gpu else _processor(),
         driver=_driver(build) if on_gpu else "",
         processors=len(os.sched_getaffinity(0)),
-        no_gpu="" if on_gpu else _first_sentence(answer.no_gpu) or "as asked for",
+        no_gpu="" if on_gpu else no_gpu,
         folder=answer.folder,
         cxx11_abi=answer.cxx11_abi,
     )

@@ -178,6 +178,9 @@ def main() -> int:
         torch.set_num_threads(1)
     shared = Shared(asked)
     workers = [Worker(name, shared) for name in asked.workers]
+    if shared.gpu:
+        # What was put on the device, on this thread's stream, is there before others use it.
+        torch.cuda.synchronize()
     threads = [threading.Thread(target=worker.run, name=worker.name) for worker in workers]
     for thread in threads:
         thread.start()

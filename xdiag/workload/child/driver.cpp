@@ -184,6 +184,8 @@ public:
         int64_t size = shared.asked.whole("size");
         images_ = torch::zeros({batch, 3, size, size}, torch::TensorOptions().device(device_));
         if (shared.gpu) {
+            // What was put on the device, on this thread's stream, is there before others use it.
+            backend_->synchronizeStream(stream_);
             bool hurry = high && shared.asked.whole("priorities") != 0;
             stream_ = backend_->getNewStream(device_, hurry ? kHigher : 0);
         }

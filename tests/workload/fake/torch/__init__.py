@@ -104,7 +104,7 @@ jit = SimpleNamespace(trace=lambda model, example: _Traced(), load=_load)
 cuda = SimpleNamespace(
     init=_init, device_count=lambda: 1, get_device_properties=lambda number: None,
     get_device_name=lambda number: "Fake GPU", Stream=_Stream, set_device=lambda number: None,
-    stream=lambda stream: contextlib.nullcontext(),
+    stream=lambda stream: contextlib.nullcontext(), synchronize=lambda: None,
 )  # fmt: skip
 _C = SimpleNamespace(_GLIBCXX_USE_CXX11_ABI=True)
 no_grad = inference_mode = contextlib.nullcontext
