@@ -5,19 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from report.canaries import CANARIES, HOME, HOST, KNOWN, USER
-from xdiag.errors import CannotRun, Usage
 from xdiag.report import bundle
-from xdiag.report.bundle import Bundle, destination, write
+from xdiag.report.bundle import Bundle
 from xdiag.report.masking import Masker
 
 MADE = "2026-01-02T03:04:05+00:00"
@@ -103,71 +97,3 @@ def test_what_is_too_large_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     made.add("larger.txt", "", "x" * (1 << 20) + "y")
     assert [each.name for each in made.members] == ["large.txt"]
     assert made.missing[0].part == "larger.txt"
-
-
-# ---- writing ---------------------------------------------------------------------------------
-
-
-def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    target = tmp_path / "x.zip"
-    target.write_bytes(b"before")
-    target.chmod(0o640)
-    write(b"after", destination(str(target)))
-    assert target.read_bytes() == b"after"
-    assert target.stat().st_mode & 0o777 == 0o640
-    assert os.listdir(tmp_path) == ["x.zip"]
-
-
-def test_a_new_file_is_its_users_alone(tmp_path: Path) -> None:
-    write(b"x", destination(str(tmp_path / "x.zip")))
-    assert (tmp_path / "x.zip").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_link_leads_to_what_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "link.zip").symlink_to("real.zip")
-    write(b"x", destination(str(tmp_path / "link.zip")))
-    assert (tmp_path / "real.zip").read_bytes() == b"x"
-    assert (tmp_path / "link.zip").is_symlink()
-
-
-def test_places_that_cannot_be_written_are_told_before_the_work(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo.zip")
-    for path, says in (
-        ("", "needs a file's name"),
-        (str(tmp_path), "it is a directory"),
-        (str(tmp_path / "gone" / "x.zip"), "there is no directory"),
-        (str(tmp_path / "fifo.zip"), "not a regular file"),
-    ):
-        with pytest.raises((CannotRun, Usage), match=says):
-            destination(path)
-
-
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
-    target = tmp_path / "x.zip"
-    target.write_bytes(b"before")
-    code = (
-        "import resource, signal, sys; from xdiag.report.bundle import write\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "write(b'x' * 9999, sys.argv[1])"
-    )
-    ended = subprocess.run([sys.executable, "-c", code, target], capture_output=True, text=True)
-    assert "cannot write" in ended.stderr
-    assert target.read_bytes() == b"before"
-    assert os.listdir(tmp_path) == ["x.zip"]
-
-
-def test_ctrl_c_leaves_what_was_there(tmp_path: Path) -> None:
-    """SIGINT while the data is on its way: after the temporary file was made."""
-    target = tmp_path / "x.zip"
-    target.write_bytes(b"before")
-    code = (
-        "import os, signal, sys; from xdiag.report.bundle import write\n"
-        "real = os.fsync\n"
-        "os.fsync = lambda fd: (real(fd), os.kill(os.getpid(), signal.SIGINT), real(fd))\n"
-        "write(b'x' * 9999, sys.argv[1])"
-    )
-    ended = subprocess.run([sys.executable, "-c", code, target], capture_output=True, text=True)
-    assert ended.returncode == -signal.SIGINT
-    assert target.read_bytes() == b"before"
-    assert os.listdir(tmp_path) == ["x.zip"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from xdiag import whole_file
 from xdiag.errors import CannotRun, Usage
 
 if TYPE_CHECKING:
@@ -43,15 +42,7 @@ def destination(path: str | None, read: Iterable[str] = ()) -> str | None:
         if not os.access(path, os.W_OK):
             raise CannotRun(f"cannot write {path}: no permission")
         return path
-    # Through links to what they lead to, which is what the user wants to see changed.
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise CannotRun(f"cannot write {path}: it is a directory")
-    if not target.parent.is_dir():
-        raise CannotRun(f"cannot write {path}: there is no directory {target.parent}")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise CannotRun(f"cannot write {path}: no permission to write into {target.parent}")
-    return str(target)
+    return whole_file.place(path)
 
 
 def _is_standard_output(path: str) -> bool:
@@ -102,25 +93,4 @@ def write(text: str, path: str | None) -> None:
         except OSError as error:
             raise CannotRun(f"cannot write {path}: {error.strerror}") from error
         return
-    temporary = ""
-    try:
-        fd, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(fd, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, _mode(target))
-        os.replace(temporary, target)
-    except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise CannotRun(f"cannot write {path}: {error.strerror}") from error
-
-
-def _mode(target: Path) -> int:
-    """Permissions that the file has, or that a new one would get."""
-    if target.exists():
-        return stat.S_IMODE(target.stat().st_mode)
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+    whole_file.write(text.encode("utf-8", "surrogateescape"), path)

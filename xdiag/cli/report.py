@@ -63,7 +63,7 @@ def command(
     Exits with 1 if a fault was found, 3 if the report could not be written, or had to be written
     without a log or record that it was to hold.
     """
-    from xdiag.report import bundle
+    from xdiag import whole_file
     from xdiag.report.compose import compose
     from xdiag.report.gather import Wanted, gather
 
@@ -74,7 +74,7 @@ def command(
     alone = _is_page(path)
     if no_mask and not yes:
         _ask(path)
-    target = bundle.destination(path)
+    target = whole_file.place(path)
     _check_files(records, "--record")
     _check_files(logs, "--log")
     _check_records(records)
@@ -92,7 +92,7 @@ def command(
     made = now.isoformat(timespec="seconds")
     composed = compose(seen, made, mask=not no_mask, alone=alone)
     data = composed.page() if alone else composed.zip()
-    bundle.write(data, target)
+    whole_file.write(data, target, private=True)
     _tell(path, len(data), composed.bundle, masked=not no_mask)
     if seen.fault:
         return FAULT_FOUND

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import stat
-import tempfile
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdiag import __version__
-from xdiag.errors import CannotRun, Usage
 from xdiag.model import SCHEMA_VERSION, Record
 from xdiag.render.json_document import record
 from xdiag.render.text import count
@@ -159,59 +155,3 @@ class Bundle:
             free = f"{stem}-{number}.{ending}" if dot else f"{name}-{number}"
             number += 1
         return free
-
-
-def destination(path: str) -> str:
-    """The file that ``path`` leads to; raises now for what could not be written later."""
-    if not path:
-        raise Usage("-o needs a file's name")
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise CannotRun(f"cannot write {path}: it is a directory")
-    if not target.parent.is_dir():
-        raise CannotRun(f"cannot write {path}: there is no directory {target.parent}")
-    if target.exists() and not target.is_file():
-        raise CannotRun(f"cannot write {path}: not a regular file")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise CannotRun(f"cannot write {path}: no permission to write into {target.parent}")
-    return str(target)
-
-
-def write(data: bytes, path: str) -> None:
-    """Put ``data`` at ``path``, whole or not at all: a temporary file beside it, then a rename.
-
-    Raises CannotRun; Ctrl-C leaves what was there before.
-    """
-    target = Path(path)
-    temporary = ""
-    try:
-        fd, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
-        with os.fdopen(fd, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, _mode(target))
-        os.replace(temporary, target)
-        temporary = ""
-        _sync_directory(target.parent)
-    except OSError as error:
-        raise CannotRun(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-
-
-def _mode(target: Path) -> int:
-    """Permissions of a file that is replaced; a new one is its user's alone until they share it."""
-    return stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o600
-
-
-def _sync_directory(folder: Path) -> None:
-    """Have the new name itself on the disk; some file systems have no such thing."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    except OSError:
-        pass
-    finally:
-        os.close(fd)

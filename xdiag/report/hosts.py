@@ -82,20 +82,10 @@ def _is_anybodys(name: str) -> bool:
     return not (public or number or part) and lower not in _WORDS and is_uncommon(lower)
 
 
-def _of(pattern: str, *needles: str, accepts: Callable[[str], bool] = is_host) -> tuple[Shape, ...]:
+def _of(pattern: str, *needles: str, accepts: Callable[[str], bool] = is_host) -> Shape:
     """Machines in a place: those with telling names are masked elsewhere too."""
     compiled = re.compile(pattern.replace("HOST", rf"(?P<host>{_NAME})"))
-
-    def telling(name: str) -> bool:
-        return accepts(name) and is_telling(name)
-
-    def plain(name: str) -> bool:
-        return accepts(name) and not is_telling(name)
-
-    return (
-        Shape("host", compiled, needles, learn=True, accepts=telling),
-        Shape("host", compiled, needles, accepts=plain),
-    )
+    return Shape("host", compiled, needles, learn=True, accepts=accepts, tells=is_telling)
 
 
 #: Where a name ends that no path, port or call follows.
@@ -120,32 +110,32 @@ SHAPES: tuple[Shape, ...] = (
         learn=True,
         accepts=is_host,
     ),
-    *_of(rf"{_CONNECTION}\s(?:(?i:host|server|node)\s)?{_QUOTE}HOST(?=:\d{{2,5}}(?!\d)|\sport\s\d)",
+    _of(rf"{_CONNECTION}\s(?:(?i:host|server|node)\s)?{_QUOTE}HOST(?=:\d{{2,5}}(?!\d)|\sport\s\d)",
          "connect", "listen", "bind", "bound", "serv", "rendezvous", "master", "store", "endpoint",
          "accepted", "reach", "contact"),
     # Without a port it has to look like a machine's.
-    *_of(rf"{_CONNECTION}\s(?:(?i:host|hostname|server|node)[\s:]\s?)?{_QUOTE}HOST{_ENDS}",
+    _of(rf"{_CONNECTION}\s(?:(?i:host|hostname|server|node)[\s:]\s?)?{_QUOTE}HOST{_ENDS}",
          "connect", "listen", "bind", "bound", "serv", "rendezvous", "master", "store", "endpoint",
          "accepted", "reach", "resolve", "contact", "ping", "telnet", "getaddrinfo",
          accepts=is_telling),
     # OpenSSH, curl, getaddrinfo.
-    *_of(r"(?<![A-Za-z])(?i:connect to host\s)HOST(?=\sport\s\d)", "connect to host"),
-    *_of(r"(?<![A-Za-z])(?i:Connection to\s)HOST(?=\s(?:closed|timed out|refused|reset)\b)",
+    _of(r"(?<![A-Za-z])(?i:connect to host\s)HOST(?=\sport\s\d)", "connect to host"),
+    _of(r"(?<![A-Za-z])(?i:Connection to\s)HOST(?=\s(?:closed|timed out|refused|reset)\b)",
          "connection to"),
-    *_of(r"(?<![A-Za-z])(?i:could not resolve (?:host|hostname)[\s:]{1,2})HOST",
+    _of(r"(?<![A-Za-z])(?i:could not resolve (?:host|hostname)[\s:]{1,2})HOST",
          "could not resolve"),
-    *_of(r"(?<!\w)\((?P<quote>\\{0,3}[\"'])HOST(?P=quote),\s?\d{2,5}\)", "',", '",'),
+    _of(r"(?<!\w)\((?P<quote>\\{0,3}[\"'])HOST(?P=quote),\s?\d{2,5}\)", "',", '",'),
     # In a URL, whatever comes before its @.
-    *_of(r"(?<![A-Za-z])(?i:[a-z][a-z0-9+.-]{1,20}):\\{0,3}/\\{0,3}/(?:[^\s/\"'`<>@]{1,512}@)?HOST(?=[^\w.@-]|$)",
+    _of(r"(?<![A-Za-z])(?i:[a-z][a-z0-9+.-]{1,20}):\\{0,3}/\\{0,3}/(?:[^\s/\"'`<>@]{1,512}@)?HOST(?=[^\w.@-]|$)",
          "://", ":\\", accepts=_is_anybodys),
     # \\server\share, also within JSON; //server/share as mount(8) tells of it; server:/export.
-    *_of(r"(?<![\\\w:])\\\\HOST(?=\\[\w$])", "\\\\"),
-    *_of(r"(?<![\\\w:])\\\\\\\\HOST(?=\\\\[\w$])", "\\\\"),
-    *_of(r"(?m)(?:^|[\s\"'])//HOST(?=/[^\n]{0,300}\b(?:cifs|smb3?)\b)", "cifs", "smb"),
-    *_of(r"(?m)(?:^|[\s\"'])HOST(?=:/[^\n]{0,300}\bnfs4?\b)", "nfs"),
-    *_of(r"(?<![A-Za-z])nfs4?\s{1,8}HOST(?=:/)", "nfs"),
+    _of(r"(?<![\\\w:])\\\\HOST(?=\\[\w$])", "\\\\"),
+    _of(r"(?<![\\\w:])\\\\\\\\HOST(?=\\\\[\w$])", "\\\\"),
+    _of(r"(?m)(?:^|[\s\"'])//HOST(?=/[^\n]{0,300}\b(?:cifs|smb3?)\b)", "cifs", "smb"),
+    _of(r"(?m)(?:^|[\s\"'])HOST(?=:/[^\n]{0,300}\bnfs4?\b)", "nfs"),
+    _of(r"(?<![A-Za-z])nfs4?\s{1,8}HOST(?=:/)", "nfs"),
     # ~/.netrc, ~/.ssh/config, and what is given to commands.
-    *_of(r"(?<![A-Za-z])(?i:machine)\s{1,8}HOST(?=\s{1,8}(?i:login|account|password)\b)",
+    _of(r"(?<![A-Za-z])(?i:machine)\s{1,8}HOST(?=\s{1,8}(?i:login|account|password)\b)",
          "machine"),
     Shape(
         "host",
@@ -154,28 +144,28 @@ SHAPES: tuple[Shape, ...] = (
         learn=True,
         accepts=is_host,
     ),
-    *_of(r"(?m)(?:^|\\n)[ \t]*(?i:hostname|proxyjump)[ \t]{1,8}(?:[\w.-]{1,64}@)?HOST"
+    _of(r"(?m)(?:^|\\n)[ \t]*(?i:hostname|proxyjump)[ \t]{1,8}(?:[\w.-]{1,64}@)?HOST"
          r"(?=[ \t:]*(?:$|\d|\\[nr]))", "hostname", "proxyjump"),
-    *_of(r"(?m)(?:^|\\n)[ \t]*Host[ \t]{1,8}HOST(?=[ \t]*(?:$|\\[nr]))", "host"),
-    *_of(r"(?<![\w./-])(?:ssh|sftp|telnet|nc|ping|rsync|mosh|ssh-copy-id|ssh-keyscan)(?:\s{1,4}-\w{1,3}"
+    _of(r"(?m)(?:^|\\n)[ \t]*Host[ \t]{1,8}HOST(?=[ \t]*(?:$|\\[nr]))", "host"),
+    _of(r"(?<![\w./-])(?:ssh|sftp|telnet|nc|ping|rsync|mosh|ssh-copy-id|ssh-keyscan)(?:\s{1,4}-\w{1,3}"
          r"(?:\s[\d.]{1,6}(?=\s))?){0,8}\s{1,4}HOST" + _ENDS,
          "ssh", "sftp", "telnet", "nc ", "ping", "rsync", "mosh", accepts=is_telling),
-    *_of(r"(?<![\w./-])(?:scp|rsync)\b[^\n]{0,200}?\s(?:[\w.-]{1,64}@)?HOST(?=:[/~.\w])",
+    _of(r"(?<![\w./-])(?:scp|rsync)\b[^\n]{0,200}?\s(?:[\w.-]{1,64}@)?HOST(?=:[/~.\w])",
          "scp", "rsync"),
-    *_of(r"(?<![\w./-])(?:docker|podman|nerdctl|buildah|skopeo|helm|crane|apptainer|singularity)\b"
+    _of(r"(?<![\w./-])(?:docker|podman|nerdctl|buildah|skopeo|helm|crane|apptainer|singularity)\b"
          rf"[^\n|;&]{{0,300}}?[ \t\"',/\0](?=(?:{_LABEL}\.){{1,8}}[A-Za-z])HOST"
          r"(?=[:/;)\]\\]|[\s\"',\0]|$)",
          "docker", "podman", "nerdctl", "buildah", "skopeo", "helm", "crane", "apptainer",
          "singularity"),
-    *_of(rf"--?(?:rdzv[-_]endpoint|rdzv[-_]backend[-_]endpoint|master[-_]addr|node[-_]?list|hosts?|server"
+    _of(rf"--?(?:rdzv[-_]endpoint|rdzv[-_]backend[-_]endpoint|master[-_]addr|node[-_]?list|hosts?|server"
          rf"|host[-_]?name|dist[-_]init[-_]addr|head[-_]node|address){_TO_VALUE}"
          rf"(?:[a-z]{{2,8}}://)?HOST(?=[:,\s\"'\0\]]|$)",
          "rdzv", "master", "node", "host", "server", "dist", "address"),
-    *_of(r"(?<![A-Za-z])(?i:on|from|at|to|of|by)\s(?i:host|node|machine|server)[\s:]{1,2}HOST(?![\w(/@-]|\.\w)",
+    _of(r"(?<![A-Za-z])(?i:on|from|at|to|of|by)\s(?i:host|node|machine|server)[\s:]{1,2}HOST(?![\w(/@-]|\.\w)",
          "host", "node", "machine", "server", accepts=is_telling),
-    *_of(r"(?m)(?:^|[\s\"'])(?i:node|host)\s(?=\w{0,40}[A-Za-z]-?\d)HOST(?=[:,\s]|$)",
+    _of(r"(?m)(?:^|[\s\"'])(?i:node|host)\s(?=\w{0,40}[A-Za-z]-?\d)HOST(?=[:,\s]|$)",
          "node", "host"),
-    *_of(r"\\?\"auths\\?\"\s{0,4}:\s{0,8}\{[\s\\n]{0,40}\\?\"(?:https?:\\?/\\?/)?HOST", "auths"),
+    _of(r"\\?\"auths\\?\"\s{0,4}:\s{0,8}\{[\s\\n]{0,40}\\?\"(?:https?:\\?/\\?/)?HOST", "auths"),
     # A list of them is one thing.
     Shape(
         "host",
@@ -188,10 +178,10 @@ SHAPES: tuple[Shape, ...] = (
         accepts=is_host,
     ),
     # Slurm, Open MPI, NCCL and RCCL, the kernel's network file systems.
-    *_of(r"(?<![A-Za-z])(?:srun|sbatch|salloc|slurmstepd|prun|mpirun|mpiexec|prterun)(?::|-) ?"
+    _of(r"(?<![A-Za-z])(?:srun|sbatch|salloc|slurmstepd|prun|mpirun|mpiexec|prterun)(?::|-) ?"
          r"(?:error: )?HOST(?=: (?:task|\[|error))",
          "srun", "slurm", "sbatch", "salloc", "mpi", "prun", "prterun"),
-    *_of(r"(?m)(?:^|[\s\"'\]])\[HOST"
+    _of(r"(?m)(?:^|[\s\"'\]])\[HOST"
          r"(?=:\d{1,7}\] (?:\*\*\*|Signal|\[ ?\d|mca|ORTE|PMIX|PRTE))", ":"),
-    *_of(r"(?m)(?:^|[\s\"'\]])HOST(?=:\d{1,7}:\d{1,7} \[\d{1,3}\] (?:N|R)CCL)", "ccl"),
+    _of(r"(?m)(?:^|[\s\"'\]])HOST(?=:\d{1,7}:\d{1,7} \[\d{1,3}\] (?:N|R)CCL)", "ccl"),
 )  # fmt: skip

@@ -32,8 +32,10 @@ _ANYWHERE = {"secret": 6, "email": 6, "ip": 7, "domain": 5, "home": 4}
 _ANYWHERE_NAME = 5
 _SHORTEST = 3
 _MOST_ROUNDS = 5
-#: Strings that are remembered with what became of them: their length, and how many.
-_SHORT, _MOST_DONE = 400, 50_000
+#: Characters of the strings that are remembered with what became of them.
+_MOST_DONE = 16 << 20
+#: What each costs besides.
+_OVERHEAD = 200
 
 #: Characters of UTF-16 in a text that is otherwise not, little- and big-endian.
 _WIDE = re.compile(r"(?:[\x09\x0a\x0d\x20-\x7e]\x00){4,}|(?:\x00[\x09\x0a\x0d\x20-\x7e]){4,}")
@@ -59,8 +61,9 @@ class Masker:
         self._numbers: dict[tuple[str, str], int] = {}
         self._last = dict.fromkeys(KINDS, 0)
         self._patterns: dict[str, re.Pattern[str]] = {}
-        #: Short strings of records, of which many are alike.
+        #: Strings of records, of which many are alike, and how long they are together.
         self._done: dict[str, str] = {}
+        self._done_size = 0
         for kind, value in known:
             self.know(kind, value)
 
@@ -83,6 +86,7 @@ class Masker:
         elif _pattern(kind, value) is None:
             return
         self._done.clear()
+        self._done_size = 0
         self._known[key] = kind
         self._texts[key] = value
 
@@ -153,12 +157,12 @@ class Masker:
         return data
 
     def _string(self, text: str) -> str:
-        if len(text) > _SHORT:
-            return self.text(text)
         if text not in self._done:
-            if len(self._done) >= _MOST_DONE:
+            if self._done_size > _MOST_DONE:
                 self._done.clear()
+                self._done_size = 0
             self._done[text] = self.text(text)
+            self._done_size += len(text) + _OVERHEAD
         return self._done[text]
 
     # ---- what is known -----------------------------------------------------------------------

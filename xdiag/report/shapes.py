@@ -52,6 +52,8 @@ class Shape:
     needles: tuple[str, ...] = ()
     learn: bool = False
     accepts: Callable[[str], bool] = lambda value: True
+    #: Of what is accepted and would be learned: whether it is no common word elsewhere.
+    tells: Callable[[str], bool] = lambda value: True
 
     def spans(self, text: str, lower: str) -> Iterator[Span]:
         """Where it is in ``text``, which is ``lower`` in lower case."""
@@ -62,8 +64,10 @@ class Shape:
             groups = [name for name in named if name == "private" or name in KINDS] or [""]
             for name in groups:
                 start, end = match.span(name) if name else match.span()
-                if self.accepts(text[start:end]):
-                    yield Span(start, end, name if name in KINDS else self.kind, self.learn)
+                value = text[start:end]
+                if self.accepts(value):
+                    learn = self.learn and self.tells(value)
+                    yield Span(start, end, name if name in KINDS else self.kind, learn)
 
 
 def is_common(name: str) -> bool:
