@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xdiag.cli import output
-from xdiag.cli.options import choose_target, target_options
+from xdiag.cli.options import choose_target, target_options, xsched_option
 from xdiag.errors import COULD_NOT_RUN, FAULT_FOUND, NOTHING_WRONG, CannotRun, Usage, near_matches
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ _ARGTYPES = "argtypes"
 @click.option("--python", metavar="PATH", help="The interpreter, as for xdiag doctor.")
 @click.option("--json", "as_json", is_flag=True, help="Print the trials as JSON.")
 @click.option("--output", "-o", "path", metavar="FILE", help="Write there, not to the terminal.")
+@xsched_option
 @target_options
 @click.argument("command_line", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND ...]")
 @click.pass_obj
@@ -73,6 +74,7 @@ def command(
     python: str | None,
     as_json: bool,
     path: str | None,
+    xsched: str | None,
     runtime: str | None,
     agent: str,
     kernel_cache: bool,
@@ -82,7 +84,8 @@ def command(
 
     What is wrong is foretold as by xdiag doctor, for the Python environment at hand or for a
     COMMAND about to be started.  The cells use the two runtimes that were found, each in a process
-    of its own; COMMAND itself is not started (xdiag run does that, under the chosen repair).
+    of its own: every call of the driver uses the stream there or, with --xsched, XSched's HAL.
+    COMMAND itself is not started (xdiag run does that, under the chosen repair).
 
     Exits with 0 if nothing is wrong, 1 if a fault was found, repaired or not, 3 if it could not be
     put to the test.
@@ -91,6 +94,7 @@ def command(
     from xdiag.render import repairs as rendering
     from xdiag.repair import verify
     from xdiag.repair.repair import Situation
+    from xdiag.runtimes.xsched import choose
 
     path = output.destination(path)
     if place and patch:
@@ -121,6 +125,7 @@ def command(
         names=names,
         globs=globs,
         command=shlex.join(["xdiag", *arguments]),
+        xsched=choose(xsched) if xsched is not None else None,
     )
     if trials is None:
         click.echo(

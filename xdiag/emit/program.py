@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from xdiag import native, platforms
 from xdiag.errors import Usage
 from xdiag.model import ACTIONS
+from xdiag.xsched_consumers import XSCHED_ACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,6 +152,11 @@ def _check(step: Step, index: int) -> None:
 
     What is written into a program is a name or a number, and nothing else.
     """
+    if native.is_xsched(step) or step.verb in XSCHED_ACTIONS:
+        raise Usage(
+            "a cell that calls XSched's own libraries needs them, and cannot be written down; the"
+            " consumer replay makes the same calls"
+        )
     words = [*step.actors, step.result, step.runtime, step.verb]
     words += [argument for argument in step.args if isinstance(argument, str)]
     known = step.verb in (native.calls() if step.runtime else ACTIONS)

@@ -15,6 +15,19 @@ from xdiag.model import Cell, Identity, StepRecord
 MAX_MESSAGE = 1 << 17
 
 
+class XSchedFiles(msgspec.Struct, frozen=True):
+    """XSched's libraries and Python modules; empty for what is not there."""
+
+    hal: str = ""
+    preempt: str = ""
+    shim: str = ""
+    #: Directories to import ``xsched.hip`` and, before June 2026, ``xsched_hip`` from.
+    binding: str = ""
+    old_binding: str = ""
+    #: Why something is not there, in one line.
+    missing: str = "XSched was not found: --xsched DIR or XSCHED_ROOT says where it is installed"
+
+
 class Paths(msgspec.Struct, frozen=True):
     """What ``open(first)``, ``open(copy)``, ``open(link)`` open, and the names of it."""
 
@@ -28,6 +41,7 @@ class Paths(msgspec.Struct, frozen=True):
     #: Directories in which both names lead to the first file, and to its copy.
     first_directory: str
     copy_directory: str
+    xsched: XSchedFiles = XSchedFiles()
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
@@ -98,10 +112,11 @@ class Seen(msgspec.Struct, frozen=True, tag="seen"):
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened"):
-    """A runtime was loaded."""
+    """A runtime was loaded, or a library of XSched."""
 
     runtime: str
     identity: Identity
+    library: bool = False
 
 
 class ActorDied(msgspec.Struct, frozen=True, tag="actor-died"):

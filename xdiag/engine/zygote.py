@@ -244,7 +244,7 @@ def _is_same(file: str, mapped: str) -> bool:
 
 def _warm_up() -> None:
     """Do once what every child would do again: imports, tables, first encodings."""
-    native.calls()
+    native.every_call()
     native.errors()
     for name in platforms.names():
         platforms.get(name)
@@ -252,7 +252,7 @@ def _warm_up() -> None:
     report = log.writer(scratch)
     step = Step(actors=("main",), verb="same", args=(1,), result="warm")
     cell = Cell("warm", "warm", "warm", "warm", steps=(step,))
-    StoryTeller(cell, "hip", Paths(*[""] * 7), report).tell()
+    StoryTeller(cell, "hip", Paths("", "", "", "", "", "", ""), report).tell()
     os.close(scratch)
     # What the collector would touch in a child is copied for it: the less the better.
     gc.disable()

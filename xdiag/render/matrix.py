@@ -10,6 +10,7 @@ from xdiag.fixes import FIXES
 from xdiag.model import FAULTS
 from xdiag.patterns import PATTERNS
 from xdiag.render.labels import NO_RESULT, Label, label
+from xdiag.xsched_consumers import XSCHED_CONSUMERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _PATTERN_TITLES = {pattern.id: pattern.title for pattern in PATTERNS}
 _FIX_TITLES = {fix.id: fix.title for fix in FIXES}
-_CONSUMER_TITLES = {consumer.id: consumer.title for consumer in CONSUMERS}
+_CONSUMER_TITLES = {consumer.id: consumer.title for consumer in (*CONSUMERS, *XSCHED_CONSUMERS)}
 
 
 def pattern_title(id: str) -> str:

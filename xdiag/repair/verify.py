@@ -29,18 +29,22 @@ from xdiag.patterns import PATTERNS
 from xdiag.repair.catalogue import REPAIRS
 from xdiag.repair.choose import Choice, auto
 from xdiag.repair.repair import Change
+from xdiag.runtimes import xsched as installation
 from xdiag.runtimes.copies import copies
 from xdiag.runtimes.host import host
+from xdiag.xsched_consumers import XSCHED_CONSUMERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from xdiag.engine.messages import XSchedFiles
     from xdiag.model import Pattern
     from xdiag.repair.repair import Repair, Situation
 
 #: As it is, before any repair.
 _AS_IT_IS = "none"
-_CONSUMER = "driver"
+#: What using the stream means in a trial: every call of the driver, or XSched's own.
+_CONSUMER, _XSCHED_CONSUMER = "driver", "hal"
 
 
 class Pair(Record, frozen=True):
@@ -125,12 +129,14 @@ def put_to_the_test(
     names: Sequence[str] = (),
     globs: Sequence[str] = (),
     command: str = "",
+    xsched: XSchedFiles | None = None,
 ) -> Trials | None:
     """Run the cells that fail by what is wrong here, before and after each repair for it.
 
     None where nothing is wrong.  ``causes`` are tried whether they are found here or not; ``names``
     choose among the repairs, ``globs`` among the patterns.  ``choose_target`` gives the target for
-    the runtime to keep, None for the one at hand.  Raises Usage for what is unknown.
+    the runtime to keep, None for the one at hand; with ``xsched``, its HAL uses the stream in the
+    cells, instead of the driver's calls.  Raises Usage for what is unknown.
     """
     began = time.monotonic()
     wanted = tuple(causes) or situation.causes
@@ -152,7 +158,10 @@ def put_to_the_test(
     if target is None:
         trials = tuple(_untried(repair, change, problem) for repair, change in candidates)
     else:
-        trials = _tried(candidates, target, both[1] if target.runtime == both[0] else "", told)
+        second = both[1] if target.runtime == both[0] else ""
+        trials = _tried(candidates, target, second, told, xsched)
+        if xsched is not None:
+            target = replace(target, notes=(*target.notes, installation.note(xsched)))
     return Trials(
         schema_version=SCHEMA_VERSION,
         xdiag=__version__,
@@ -198,11 +207,13 @@ def _tried(
     target: Target,
     second: str,
     told: Sequence[Pattern],
+    xsched: XSchedFiles | None,
 ) -> tuple[Trial, ...]:
     """Run each repair's cells, and those without it.
 
     ``second`` is the file of the second runtime; empty for a copy of the target's.
     """
+    consumer = _CONSUMER if xsched is None else _XSCHED_CONSUMER
     paths = copies(target)
     if second:
         paths = replace(paths, copy=second)
@@ -213,26 +224,30 @@ def _tried(
     cells = plan(
         told,
         [fix for fix in FIXES if fix.id in fixes],
-        [consumer for consumer in CONSUMERS if consumer.id == _CONSUMER],
+        [each for each in (*CONSUMERS, *XSCHED_CONSUMERS) if each.id == consumer],
         platform=target.platform,
     )
     jobs = len(os.sched_getaffinity(0))
-    report = session.run(cells, target, command="", jobs=jobs, paths=paths)
+    report = session.run(cells, target, command="", jobs=jobs, paths=paths, xsched=xsched)
     results = {result.cell.id: result for result in report.results}
+
+    def tried(repair: Repair) -> tuple[Pair, ...]:
+        return tuple(_pairs(repair, told, consumer, results))
+
     return tuple(
         _untried(repair, change, "")
         if isinstance(change, NotApplicable)
-        else replace(_untried(repair, change, ""), pairs=tuple(_pairs(repair, told, results)))
+        else replace(_untried(repair, change, ""), pairs=tried(repair))
         for repair, change in candidates
     )
 
 
 def _pairs(
-    repair: Repair, told: Sequence[Pattern], results: Mapping[str, Result]
+    repair: Repair, told: Sequence[Pattern], consumer: str, results: Mapping[str, Result]
 ) -> Iterator[Pair]:
     for pattern in told:
-        before = results.get(cell_id(pattern.id, _AS_IT_IS, _CONSUMER))
-        after = results.get(cell_id(pattern.id, repair.fix, _CONSUMER))
+        before = results.get(cell_id(pattern.id, _AS_IT_IS, consumer))
+        after = results.get(cell_id(pattern.id, repair.fix, consumer))
         applies = after is not None and after.outcome.kind is not OutcomeKind.NOT_APPLICABLE
         if before is not None and after is not None and applies:
             yield Pair(pattern.id, pattern.title, before, after)

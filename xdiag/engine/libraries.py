@@ -1,0 +1,98 @@
+"""XSched's libraries and its Python binding, as a cell's story uses them.
+
+A library is declared before the story begins: a forked child inherits what was declared, and opens
+it for itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from xdiag import native
+from xdiag.discover.xsched import HAL, HIP_LIB, PREEMPT, SHIM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xdiag.engine.messages import Paths, XSchedFiles
+    from xdiag.model import Step
+
+#: Which variable tells it which runtime to open, and what its libraries are called.
+VARIABLE = HIP_LIB
+FILES = {"hal": HAL, "preempt": PREEMPT, "shim": SHIM}
+#: Numbers of libraries are counted down from here, those of runtimes up from 0 (api.h).
+_LAST = 15
+#: What a step calls: the directory in XSchedFiles, the module, the class, the function.
+_CALLED = {
+    "binding": ("binding", "xsched.hip", "XSchedHip", "HipQueueCreate"),
+    "old_binding": ("old_binding", "xsched_hip", "XSchedHIP", "HIPQueueCreate"),
+}
+
+
+class NoBinding(Exception):
+    """The binding cannot be imported here; the message says why."""
+
+
+def declare(steps: Sequence[Step], platform: str, paths: Paths) -> dict[int, tuple[int, str]]:
+    """Declare the libraries that steps open; returns their numbers and files, by the step's place.
+
+    The file is empty for one that is not there, which is not declared.
+    """
+    runtimes: dict[str, int] = {}
+    found: dict[int, tuple[int, str]] = {}
+    for index, step in enumerate(steps):
+        if step.verb == "open" and not step.runtime:
+            runtimes[step.result] = len(runtimes)
+        elif step.verb == "xsched" and not step.runtime:
+            number, path = _LAST - len(found), str(getattr(paths.xsched, str(step.args[0])))
+            found[index] = (number, path)
+            if path:
+                native.declare_library(
+                    number, platform, path,
+                    behind=runtimes[str(step.args[1])], variable=VARIABLE,
+                    beside="python" not in step.args[2:],
+                )  # fmt: skip
+    return found
+
+
+def missing(library: str, paths: Paths) -> str:
+    """Why a library cannot be opened that is not there."""
+    return paths.xsched.missing or f"this installation of XSched has no {FILES[library]}"
+
+
+class BindingCall:
+    """A call of XSched's Python binding for one actor, made as a ``native.Request`` is.
+
+    Raises NoBinding if the module is not there or cannot be imported.
+    """
+
+    def __init__(self, verb: str, handle: int, files: XSchedFiles) -> None:
+        folder, module, of, function = _CALLED[verb]
+        self.handle = handle
+        self.code: int | None = None
+        self.name = self.error = ""
+        self.tid = 0
+        place = str(getattr(files, folder))
+        if not place:
+            raise NoBinding(files.missing or f"this installation of XSched has no module {module}")
+        sys.path.insert(0, place)
+        try:
+            self._function = getattr(getattr(importlib.import_module(module), of), function)
+        except (Exception, SystemExit) as error:  # the old one prints why, and exits
+            raise NoBinding(f"{module} in {place} cannot be imported: {error}") from error
+        finally:
+            sys.path.remove(place)
+
+    def execute(self) -> None:
+        """Make the call on this thread; XSched ends the process where the runtime refuses."""
+        self.tid = threading.get_native_id()
+        try:
+            result, _ = self._function(self.handle)
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+            return
+        self.code = int(result)
+        self.name = native.errors(native.XSCHED).get(self.code, (f"error {self.code}", ""))[0]
