@@ -238,6 +238,52 @@ def test_a_compiler_that_fails_is_quoted(
     assert not list(tmp_path.rglob("driver/*"))
 
 
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A shell script in the C++ driver's place."""
+    path = tmp_path / "driver"
+    monkeypatch.setattr("xdiag.workload.build.built", lambda *told: str(path))
+    return path
+
+
+def _write(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_what_a_driver_cannot_do_here_is_skipped_once(
+    measure: Callable[..., Measured], brief: Settings, driver: Path
+) -> None:
+    _write(driver, "echo this torch tells no handle; exit 69")
+    done = measure("baseline", settings=replace(brief, repeats=3), drivers=["cpp"])
+    assert done.runs == ()
+    (skip,) = done.skips
+    assert (skip.what, skip.reason) == ("baseline under cpp", "this torch tells no handle")
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("exit 0", "it ended without a result"), ("{}; echo {{ > $result", "its result is damaged: ")],
+)
+def test_a_driver_without_a_result_has_failed(
+    measure: Callable[..., Measured], driver: Path, script: str, said: str
+) -> None:
+    find = 'while [ "$1" != --result ]; do shift; done; result=$2'
+    _write(driver, script.format(find))
+    (run,) = measure("baseline", drivers=["cpp"]).runs
+    assert run.ending == "exit" and run.said.startswith(said)
+    assert not run.measured
+
+
+def test_results_of_a_driver_that_crashes_after_them_count(
+    measure: Callable[..., Measured], driver: Path
+) -> None:
+    find = 'while [ "$1" != --result ]; do shift; done'
+    _write(driver, f"{find}; echo '{{\"batch_rate\": 5}}' > $2; kill -SEGV $$")
+    (run,) = measure("single-low", drivers=["cpp"]).runs
+    assert (run.ending, run.status, run.batch_rate) == ("crash", 11, 5)
+
+
 # ---- which torch -------------------------------------------------------------------------------
 
 

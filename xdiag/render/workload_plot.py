@@ -136,17 +136,21 @@ def png(report: Report) -> bytes:
         ]
         axes.errorbar(
             [mark.value for mark, _ in marks],
-            [place for _, place in marks],
+            [place + _LIFT[name] / _LINE for _, place in marks],
             xerr=[[m.value - m.low for m, _ in marks], [m.high - m.value for m, _ in marks]],
             fmt=_SHAPES[name], color=colour, label=name, capsize=3, linestyle="none",
         )  # fmt: skip
     axes.set_xscale("log")
+    axis = ticks(drawn)
+    axes.set_xticks(axis, [f"{each:g}" for each in axis])
+    axes.minorticks_off()
+    axes.set_xlim(axis[0], axis[-1])
     axes.set_yticks(range(len(drawn)), [line.label for line in drawn])
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel("latency in ms")
+    axes.set_xlabel("latency in ms (logarithmic)")
     axes.set_title("\n".join(_title(report)), fontsize="small", loc="left")
-    axes.legend(loc="upper right")
+    figure.legend(loc="outside right upper")
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=150)
     return written.getvalue()

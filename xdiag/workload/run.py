@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from xdiag.workload.arrangements import Arrangement, Driver
     from xdiag.workload.model import Settings, Subject
 
+#: Exit status of a driver that finds that this cannot be run here (driver.cpp).
+_UNAVAILABLE = os.EX_UNAVAILABLE
 #: Seconds for the requests that are late at the end: at least, and as a part of the run's length.
 _LEAST_GRACE, _GRACE = 1.0, 0.25
 
@@ -156,7 +159,7 @@ class Bench:
         ready: Sequence[tuple[Arrangement, Driver, list[str], dict[str, str]]],
         skips: list[Skip],
     ) -> Iterator[Run]:
-        hung: set[tuple[str, str]] = set()
+        left_out: set[tuple[str, str]] = set()
         for repeat in range(self.settings.repeats):
             arrivals = self._folder / f"arrivals-{repeat}"
             due = schedule(self.settings, repeat)
@@ -165,12 +168,16 @@ class Bench:
             turn = ready if repeat % 2 == 0 else ready[::-1]
             for arrangement, driver, arguments, changed in turn:
                 place = (arrangement.id, driver.id)
-                if place in hung:
+                if place in left_out:
                     continue
                 done = self._once(arrangement, driver, repeat, arguments, changed, arrivals)
+                if done.ending == "exit" and done.status == _UNAVAILABLE:
+                    left_out.add(place)
+                    skips.append(Skip(f"{arrangement.id} under {driver.id}", done.said))
+                    continue
                 if done.ending == "hang":
                     # Another would cost as long, and end the same way.
-                    hung.add(place)
+                    left_out.add(place)
                     what = f"{arrangement.id} under {driver.id}, from run {repeat + 2} on"
                     if repeat + 1 < self.settings.repeats:
                         skips.append(Skip(what, f"run {repeat + 1} hung"))

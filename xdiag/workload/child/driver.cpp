@@ -41,6 +41,8 @@ constexpr int kHigher = -1;
 constexpr Seconds kLead{0.05};
 // kPreemptLevelBlock: the only level that every GPU has.
 constexpr int64_t kLevel = 1;
+// Exit status that says that this cannot be run here, and no fault was found (EX_UNAVAILABLE).
+constexpr int kUnavailable = 69;
 
 double now() { return Seconds(Clock::now().time_since_epoch()).count(); }
 
@@ -203,7 +205,7 @@ public:
             backend_->synchronizeStream(stream_);
         }
         if (shared_.queues) {
-            void *handle = stream_.native_handle();
+            void *handle = native_handle();
             queue_ = shared_.asked.text("queues") == "get" ? shared_.queues->get(handle, high_)
                                                            : shared_.queues->make(handle, high_);
         }
@@ -218,6 +220,17 @@ private:
     void once() {
         model_.forward({images_});
         if (shared_.gpu) backend_->synchronizeStream(stream_);
+    }
+
+    // The stream as the runtime knows it.  Not every backend of every torch tells it.
+    void *native_handle() {
+        try {
+            return stream_.native_handle();
+        } catch (const c10::Error &error) {
+            fprintf(stderr, "this torch tells no stream's handle to C++: %s\n",
+                    error.what_without_backtrace());
+            _Exit(kUnavailable);
+        }
     }
 
     int64_t commands() { return shared_.queues ? shared_.queues->commands(queue_) : 0; }
