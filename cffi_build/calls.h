@@ -62,8 +62,6 @@ typedef struct {
     KIND(BUFFER, void *, FIXED)                                                                    \
     KIND(CALLBACK, void *, FIXED)                                                                  \
     KIND(HOST_FUNCTION, void *, FIXED)                                                             \
-    KIND(LAUNCH, void *, FIXED)                                                                    \
-    KIND(LAUNCHED, void *, IN)                                                                     \
     KIND(DIM3, xdiag_dim3, IN)                                                                     \
     KIND(NONE, void *, FIXED)                                                                      \
     KIND(ZERO, uint32_t, FIXED)

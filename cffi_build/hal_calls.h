@@ -12,11 +12,16 @@
 #ifndef XDIAG_HAL_CALLS_H
 #define XDIAG_HAL_CALLS_H
 
+/* Kinds of arguments besides XDIAG_KINDS: a launch callback, and what it is given, which is written
+ * out as the event that it records. */
+#define XDIAG_XSCHED_KINDS(KIND)                                                                   \
+    KIND(LAUNCH, void *, FIXED)                                                                    \
+    KIND(LAUNCHED, void *, IN)
+
 /* clang-format off */
 #define XDIAG_XSCHED_CALLS(CALL)                                                                                         \
     CALL(HipQueueCreate, "HipQueueCreate", "", STATUS, OUT_U64, STREAM)                                                  \
     CALL(HwQueueDestroy, "HwQueueDestroy", "HwQueueDestroy", STATUS, SIZE)                                               \
-    /* launch callback, and what it is given: an event to record on the queue's stream */                                \
     CALL(HwCommandCreateCallback, "HwCommandCreateCallback", "HwCommandCreateCallback", STATUS, OUT_U64, LAUNCH, LAUNCHED) \
     CALL(HwCommandDestroy, "HwCommandDestroy", "HwCommandDestroy", STATUS, SIZE)                                         \
     /* hardware queue, level, flags */                                                                                   \

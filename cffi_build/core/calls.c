@@ -10,19 +10,20 @@
 #include "hal_calls.h"
 
 /* The driver's calls, then XSched's: one numbering. */
+#define ALL_KINDS(KIND) XDIAG_KINDS(KIND) XDIAG_XSCHED_KINDS(KIND)
 #define ALL_CALLS(CALL) XDIAG_CALLS(CALL) XDIAG_XSCHED_CALLS(CALL)
 
 enum { IN = 0, OUT = 1, FIXED = 2 };
 
 /* Argument kinds: an index, a C type and a table row each. */
 #define KIND(name, type, direction) KIND_##name,
-enum { XDIAG_KINDS(KIND) KIND_COUNT };
+enum { ALL_KINDS(KIND) KIND_COUNT };
 #undef KIND
 
 /* An output's width is that of what its pointer points to; void ** and inputs are words. */
 #define BITS(type) _Generic((type *)0, int32_t **: 32, uint32_t **: 32, int32_t *: 32, uint32_t *: 32, default: 64)
 #define KIND(name, type, direction) {#name, direction, BITS(type)},
-static const xd_kind kinds[] = {XDIAG_KINDS(KIND)};
+static const xd_kind kinds[] = {ALL_KINDS(KIND)};
 #undef KIND
 
 /* A word holds two of a dim3's three sizes; the third is 1. */
@@ -43,7 +44,7 @@ static inline __attribute__((always_inline)) void complete(int kind, void *value
         return value;                                                                              \
     }                                                                                              \
     typedef type type_##name;
-XDIAG_KINDS(KIND)
+ALL_KINDS(KIND)
 #undef KIND
 
 /* The calls' indices, and a table row each. */
