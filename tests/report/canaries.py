@@ -162,6 +162,7 @@ CANARIES = (
     _canary("audit", "auid=8887776 ses=3", "8887776"),
     _canary("slice", "/user.slice/user-8887776.slice/session-3.scope", "8887776"),
     _canary("ticket", "KRB5CCNAME=FILE:/tmp/krb5cc_8887776", "8887776"),
+    _canary("serial number", "Card serial number: QZSERIAL1234567", "QZSERIAL1234567"),
     _canary("UTF-16", "qzsixteen in /home/qzsixteen/x".encode("utf-16-le").decode("latin-1"),
             "qzsixteen", "q\0z\0s\0i\0x"),
 )  # fmt: skip

@@ -121,6 +121,16 @@ _KEYS = (
 _PASSWORD = r"(?:pass(?:word|wd|phrase|code)|pwd)"
 
 _HEADERS_AND_URLS = (
+    # Of a card or a board, by which its owner is found.
+    Shape(
+        "secret",
+        re.compile(
+            r"(?i)(?<![A-Za-z])serial[ _]?(?:number|no\.?|#)?[\"']?\s{0,20}[:=]\s{0,20}[\"']?"
+            r"(?P<private>(?=[A-Z]{0,30}[0-9])[A-Z0-9-]{6,40})(?![\w.])"
+        ),
+        ("serial",),
+        learn=True,
+    ),
     Shape(
         "secret",
         re.compile(
