@@ -5,9 +5,8 @@ A consumer turns ``user: use(RUNTIME, HANDLE)`` into the calls that it makes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from xdiag.model import Consumer, NotApplicable, Step, parse_step
+from xdiag.model import Consumer, NotApplicable, Step
+from xdiag.using import Use
 
 #: hipStreamCaptureModeRelaxed: no other thread is disturbed by the capture.
 _RELAXED = 2
@@ -24,38 +23,6 @@ SAFE_QUESTIONS = (
     "GetStreamDeviceId",
     "StreamGetDevice",
 )
-#: How often each of two threads makes a call that both make at the same moment.
-_TIMES = 200
-
-
-@dataclass(frozen=True)
-class _Use:
-    """A use step's parts, and short-hands to write steps for it."""
-
-    step: Step
-
-    @property
-    def user(self) -> str:
-        return " & ".join(self.step.actors)
-
-    def line(self, text: str, *, independent: bool = False, trusting: bool = False) -> Step:
-        """A step by the user, on the runtime of use; ``{s}`` stands for the handle."""
-        runtime, handle = self.step.args[0], self.step.args[1]
-        text = text.format(user=self.user, R=runtime, s=handle)
-        parsed = parse_step(text if ":" in text else f"{self.user}: {text}")
-        return Step(
-            actors=parsed.actors,
-            verb=parsed.verb,
-            args=parsed.args,
-            runtime=parsed.runtime,
-            result=parsed.result,
-            # Often enough that two threads really meet inside the runtime.
-            repeat=_TIMES if independent and len(parsed.actors) > 1 else parsed.repeat,
-            tolerated=parsed.tolerated,
-            phase="use",
-            independent=independent,
-            trusting=trusting,
-        )
 
 
 def _driver(step: Step) -> tuple[Step, ...] | NotApplicable:
@@ -64,8 +31,8 @@ def _driver(step: Step) -> tuple[Step, ...] | NotApplicable:
     The memory calls follow any handle on HIP 6.2 and older: they are asked only of a handle that
     nothing has refused.
     """
-    use = _Use(step)
-    alone = len(step.actors) == 1
+    use = Use(step)
+    alone = use.alone
     steps = [
         *(use.line(f"{{R}}.{call}({{s}})", independent=True) for call in SAFE_QUESTIONS),
         use.line("{R}.StreamGetFlags({s})", independent=True),
@@ -108,12 +75,12 @@ def _replay(step: Step) -> tuple[Step, ...] | NotApplicable:
     27, 32, 35; OnXQueueCreate on the queue's own thread) and hip_command.cpp (LaunchWrapper).
     The real library exits the process at the first call that fails; here it is the last step.
     """
-    use = _Use(step)
+    use = Use(step)
     if step.args[1] == "NULL":
         return NotApplicable(
             reason="XSched takes no default stream: HipQueueCreate(NULL) returns 5 before any call"
         )
-    alone = len(step.actors) == 1
+    alone = use.alone
     lazily = "lazy" in step.args[2:]
     take_context = use.line("context = {R}.CtxGetCurrent()")
     create = [

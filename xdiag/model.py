@@ -74,6 +74,7 @@ ACTIONS = {
     "low32": "keep the low 32 bits of a handle, zero-extended",
     "low32_signed": "keep the low 32 bits of a handle, sign-extended as a C int is",
     "same": "the same value under another name",
+    "equal": "go on only if two values are one",
     "use": "use a stream: what that means is the consumer's to say",
 }
 
@@ -141,7 +142,7 @@ class Pattern(Record, frozen=True):
     #: Seconds after which a silent cell is a hang, where the default is needlessly long.
     patience: float | None = None
     #: Platforms that the story can be told on.
-    platforms: tuple[str, ...] = ("hip",)
+    platforms: tuple[str, ...] = ("hip", "cuda")
     note: str = ""
 
 
@@ -203,6 +204,7 @@ class Cell(Record, frozen=True):
     pattern: str
     fix: str
     consumer: str
+    platform: str = "hip"
     steps: tuple[Step, ...] = ()
     #: Variables that its process is started with, in braces what only the engine knows: {first} and
     #: {first_directory}, {copy_directory}, {audit}.  Lists of the loader come before what is there.
@@ -279,6 +281,8 @@ class Outcome(Record, frozen=True):
     seconds: float = 0.0
     #: Child processes used: more than one where a crash was stepped over to ask the rest.
     processes: int = 1
+    #: XSched's libraries, as ``runtimes`` are told.
+    libraries: dict[str, Identity] = {}
 
 
 class Identity(Record, frozen=True):

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from xdiag._native import ffi, lib
-from xdiag.model import Identity
+from xdiag.model import Identity, Step
 
 OP_CALL: int = lib.XD_OP_CALL
 OP_OPEN: int = lib.XD_OP_OPEN
@@ -48,6 +48,8 @@ class Call:
     cuda: tuple[str, ...]
     returns_status: bool
     kinds: tuple[str, ...]
+    #: A library of XSched has it, not the runtime.
+    xsched: bool = False
 
     def inputs(self) -> tuple[int, ...]:
         """Places of the arguments that a step writes out."""
@@ -72,6 +74,8 @@ class Call:
 
         HIP's names are the list's own; where a platform has no such call, the list's name remains.
         """
+        if self.xsched:
+            return self.name
         symbols = self.symbols(platform)
         return symbols[0] if platform != "hip" and symbols else f"{_PREFIXES[platform]}{self.name}"
 
@@ -99,6 +103,31 @@ def xsched_calls() -> dict[str, Call]:
     return _listed(lib.xd_driver_call_count(), lib.xd_call_count())
 
 
+@cache
+def every_call() -> dict[str, Call]:
+    """The calls of the driver and of XSched together: no name is in both lists."""
+    return {**calls(), **xsched_calls()}
+
+
+#: Steps that call XSched's Python binding, and what they are called there.
+BINDINGS = {
+    "binding": "xsched.hip.XSchedHip.HipQueueCreate",
+    "old_binding": "xsched_hip.XSchedHIP.HIPQueueCreate",
+}
+
+
+def is_xsched(step: Step) -> bool:
+    """Whether a step is a call of XSched's, through its libraries or its Python binding."""
+    return (step.verb in xsched_calls()) if step.runtime else (step.verb in BINDINGS)
+
+
+def shown(step: Step, platform: str) -> str:
+    """What a step is called in a trace: hipStreamQuery, HipQueueCreate, open."""
+    if step.runtime:
+        return every_call()[step.verb].shown(platform)
+    return BINDINGS.get(step.verb, step.verb)
+
+
 def _listed(first: int, end: int) -> dict[str, Call]:
     kind_names = list(_kinds())
     found = {}
@@ -112,6 +141,7 @@ def _listed(first: int, end: int) -> dict[str, Call]:
             cuda=tuple(filter(None, _text(row.cuda).split("|"))),
             returns_status=bool(row.returns_status),
             kinds=tuple(kind_names[row.kinds[i]] for i in range(row.count)),
+            xsched=index >= lib.xd_driver_call_count(),
         )
     return found
 

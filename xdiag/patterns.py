@@ -8,6 +8,9 @@ patterns`` and docs/patterns.md follow.
 
 from __future__ import annotations
 
+import msgspec
+
+from xdiag import platforms
 from xdiag.model import Pattern, Prediction
 
 _OPEN = ("main: A = open(first, local)", "main: A.Init(0)")
@@ -206,6 +209,44 @@ PATTERNS: tuple[Pattern, ...] = (
         answers=("no", ""),
     ),
     Pattern(
+        id="context-unset",
+        title="no context is current when the stream is used",
+        question="Does a stream need any context to be current?",
+        setup=(*_STREAM, "main: A.CtxSetCurrent(NULL)"),
+        use=("main: use(A, s)",),
+        predicts={},
+        platforms=("cuda",),
+        note="The state in which a new thread begins, here without a thread. A HIP thread has its"
+        " device's context, whatever is set.",
+    ),
+    Pattern(
+        id="another-context",
+        title="another context of the device is current when the stream is used",
+        question="Is a stream refused where another context than its own is current?",
+        setup=(*_STREAM, "main: c = A.CtxCreate(0, 0)"),
+        use=("main: use(A, s)",),
+        predicts={},
+        answers=("no", "yes"),
+        platforms=("cuda",),
+        note="HIP has one context for each device.",
+    ),
+    Pattern(
+        id="context-destroyed",
+        title="the context that the stream was made in is destroyed before the use",
+        question="What does the runtime say of a stream whose context was destroyed?",
+        setup=(
+            *_OPEN,
+            "main: c = A.CtxCreate(0, 0)",
+            "main: s = A.StreamCreateWithFlags(0)",
+            "main: A.CtxDestroy(c)",
+        ),
+        use=("main: use(A, s)",),
+        predicts={},
+        answers=("", ""),
+        platforms=("cuda",),
+        note="hipCtxDestroy destroys nothing that a stream needs.",
+    ),
+    Pattern(
         id="foreign-context",
         title="the creator's context is made current in a second runtime",
         question="Does a second runtime accept a stream once it has been given the creator's"
@@ -369,3 +410,18 @@ PATTERNS: tuple[Pattern, ...] = (
         " twice meet it at exit; 5.2.3 reads the event that it has freed.",
     ),
 )
+
+
+def told_on(platform: str) -> tuple[Pattern, ...]:
+    """The patterns as a platform has them: what hypotheses expect there, what is sound there."""
+    facts = platforms.get(platform)
+    expected = facts.predicts
+    return tuple(
+        msgspec.structs.replace(
+            pattern,
+            predicts=pattern.predicts if expected is None else expected.get(pattern.id, {}),
+            sound=pattern.sound and pattern.id not in facts.unsound,
+        )
+        for pattern in PATTERNS
+        if platform in pattern.platforms
+    )

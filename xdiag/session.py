@@ -11,20 +11,22 @@ import datetime
 import time
 from typing import TYPE_CHECKING
 
-from xdiag import __version__
+import msgspec
+
+from xdiag import __version__, hypotheses
 from xdiag.api.telling import telling
 from xdiag.engine.run import Engine
-from xdiag.hypotheses import HYPOTHESES
 from xdiag.model import FAULTS, SCHEMA_VERSION, Report
-from xdiag.patterns import PATTERNS
+from xdiag.patterns import told_on
 from xdiag.runtimes.copies import copies
 from xdiag.runtimes.host import host
+from xdiag.runtimes.xsched import note
 from xdiag.verdict import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from xdiag.engine.messages import Paths
+    from xdiag.engine.messages import Paths, XSchedFiles
     from xdiag.model import Cell, Result, Target
 
 
@@ -36,24 +38,31 @@ def run(
     jobs: int = 1,
     known: Sequence[Result] = (),
     paths: Paths | None = None,
+    xsched: XSchedFiles | None = None,
     on_result: Callable[[Result], None] | None = None,
 ) -> Report:
     """Run the cells that are not known yet and report on all of them, in the order planned.
 
-    ``paths`` are the runtime's files, where they are not the target's and a copy of it.
+    ``paths`` are the runtime's files, where they are not the target's and a copy of it; ``xsched``
+    those of XSched, for the consumers that call it.
     ``on_result`` is called for each new result.  Ctrl-C ends the run early; the report then holds
     what was finished, and its ``planned`` says how much there should have been.
     """
     started, clock = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
     results = {result.cell.id: result for result in known}
+    paths = paths or copies(target)
+    if xsched is not None:
+        paths = msgspec.structs.replace(paths, xsched=xsched)
     with (
         contextlib.suppress(KeyboardInterrupt),
-        Engine(target, paths or copies(target), jobs=jobs) as engine,
+        Engine(target, paths, jobs=jobs) as engine,
     ):
         for result in engine.run(cell for cell in cells if cell.id not in results):
             results[result.cell.id] = result
             if on_result is not None:
                 on_result(result)
+    if xsched is not None and any(result.outcome.libraries for result in results.values()):
+        target = msgspec.structs.replace(target, notes=(*target.notes, note(xsched)))
     ordered = tuple(results[cell.id] for cell in cells if cell.id in results)
     return Report(
         schema_version=SCHEMA_VERSION,
@@ -63,7 +72,11 @@ def run(
         host=host(),
         results=ordered,
         verdicts=weigh(
-            ordered, HYPOTHESES, PATTERNS, target.platform, telling(target.platform, target.version)
+            ordered,
+            hypotheses.of(target.platform),
+            told_on(target.platform),
+            target.platform,
+            telling(target.platform, target.version),
         ),
         planned=len(cells),
         seconds=time.monotonic() - clock,
@@ -73,7 +86,7 @@ def run(
 
 def faulty(report: Report) -> bool:
     """Whether a story that uses the library soundly failed: this machine is at fault."""
-    sound = {pattern.id for pattern in PATTERNS if pattern.sound}
+    sound = {pattern.id for pattern in told_on(report.target.platform) if pattern.sound}
     return any(
         result.outcome.kind in FAULTS and result.cell.pattern in sound and result.cell.fix == "none"
         for result in report.results

@@ -31,6 +31,7 @@ from xdiag.model import (
     Support,
     Verdict,
 )
+from xdiag.xsched_consumers import CUTS_HANDLES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -72,11 +73,12 @@ def reading(
         return None
     if outcome.kind in (OutcomeKind.CRASH, OutcomeKind.EXIT, OutcomeKind.HANG):
         return Prediction.FAILS
-    # -1 is hipGetStreamDeviceId's way of saying the same (all versions, 7.x too).
-    refusals = (platforms.get(platform).refusal, -1)
-    if outcome.kind == OutcomeKind.ERROR and outcome.code in refusals:
-        return Prediction.FAILS
-    return None
+    if outcome.kind != OutcomeKind.ERROR:
+        return None
+    # XSched's CUDA queue leaves where two contexts differ.
+    differs = outcome.code is None and result.cell.steps[at].verb == "equal"
+    refused = differs or outcome.code in platforms.get(platform).refusals
+    return Prediction.FAILS if refused else None
 
 
 def _asked(result: Result, calls: Collection[str]) -> bool:
@@ -121,6 +123,8 @@ def _observe(
     """By pattern and fix: failing if any consumer fails, since HIP 7 checks in some calls only."""
     told: dict[tuple[str, str], list[tuple[Prediction, Result]]] = defaultdict(list)
     for result in results:
+        if result.cell.consumer in CUTS_HANDLES:
+            continue  # what it shows is about itself, whatever the story
         what = reading(result, platform, telling)
         if what is not None:
             told[result.cell.pattern, result.cell.fix].append((what, result))
@@ -155,7 +159,21 @@ def weigh(
         for result in results
         if result.outcome.kind is OutcomeKind.OK and reading(result, platform, telling) is None
     }
-    return tuple(_weigh_one(hypothesis, stories, observed, silent) for hypothesis in hypotheses)
+    early = _ended_early(results)
+    return tuple(
+        _weigh_one(hypothesis, stories, observed, silent, early) for hypothesis in hypotheses
+    )
+
+
+def _ended_early(results: Iterable[Result]) -> dict[str, str]:
+    """Patterns that did not come to the use of the stream without a fix: what they ended with."""
+    return {
+        result.cell.pattern: describe(result)
+        for result in results
+        if result.cell.fix == _NO_FIX
+        and result.outcome.step is not None
+        and result.cell.steps[result.outcome.step].phase == "setup"
+    }
 
 
 def _weigh_one(
@@ -163,6 +181,7 @@ def _weigh_one(
     patterns: Sequence[Pattern],
     observed: dict[tuple[str, str], _Observation],
     silent: Collection[str],
+    early: dict[str, str],
 ) -> Verdict:
     must_fail = [p.id for p in patterns if p.predicts.get(hypothesis.id) == Prediction.FAILS]
     must_work = [p.id for p in patterns if p.predicts.get(hypothesis.id) == Prediction.WORKS]
@@ -199,7 +218,9 @@ def _weigh_one(
         because = f"it says that {_all(surprising)} must fail, and {_it_works(surprising)}"
     elif not failing:
         mark, because = Support.OPEN, f"no cell that could tell was run ({_some(must_fail)})"
-        if mute := [id for id in must_fail if id in silent]:
+        if ended := sorted({early[id] for id in must_fail if id in early}):
+            because = f"no cell came to the use of the stream: before it, {_all(ended)}"
+        elif mute := [id for id in must_fail if id in silent]:
             because += (
                 f"; no call failed in {_all(mute)}, but none of those made there looks whether the"
                 " stream is known on this version (the consumer driver's do)"

@@ -9,6 +9,7 @@ import pytest
 
 from runtimes.conftest import FAKE_HIP, HSA_GPU, compile_library, fake_runtime
 from xdiag.errors import CannotRun, Usage
+from xdiag.platforms import hip
 from xdiag.runtimes import agent, choose, fetch, find, probe
 from xdiag.runtimes.choose import choose as pick
 
@@ -189,9 +190,9 @@ def test_a_runtime_may_do_anything_to_the_probe(tmp_path: Path, at_init: str, sa
 
 
 def test_versions_are_written_as_people_do() -> None:
-    assert probe.written_version(50221153) == "5.2.21153"
-    assert probe.written_version(70253211) == "7.2.53211"
-    assert probe.written_version(0) == ""
+    assert hip.written_version(50221153) == "5.2.21153"
+    assert hip.written_version(70253211) == "7.2.53211"
+    assert hip.written_version(0) == ""
 
 
 def test_the_real_runtime(fetched_cache: fetch.Added, no_gpu: None) -> None:

@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING
 import click
 
 from xdiag.cli import output
-from xdiag.cli.options import choose_target, pick, run_options, targets_options
+from xdiag.cli.options import (
+    choose_consumers,
+    choose_target,
+    pick,
+    platform_option,
+    run_options,
+    targets_options,
+    xsched_option,
+)
 from xdiag.errors import FAULT_FOUND, INTERRUPTED, NOTHING_WRONG, CannotRun, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from xdiag.engine.messages import XSchedFiles
     from xdiag.model import Cell, Report, Result, Target
 
 
@@ -60,6 +69,8 @@ def _format(context: click.Context, parameter: click.Parameter, value: str | Non
 )
 @click.option("--journal", metavar="FILE", help="Keep results there as they come (JSON lines).")
 @click.option("--resume", metavar="FILE", help="Go on with the run that wrote this journal.")
+@platform_option
+@xsched_option
 @run_options
 @targets_options
 @click.pass_obj
@@ -74,6 +85,8 @@ def command(
     progress: bool | None,
     journal: str | None,
     resume: str | None,
+    platform: str,
+    xsched: str | None,
     actor: str,
     timeout: float | None,
     runtimes: tuple[str, ...],
@@ -92,7 +105,6 @@ def command(
     """
     from xdiag import session
     from xdiag.cli.progress import progress as progress_of
-    from xdiag.consumers import CONSUMERS
     from xdiag.engine.plan import plan
     from xdiag.fixes import FIXES
     from xdiag.journal import default_path, read
@@ -100,10 +112,11 @@ def command(
 
     if journal and resume:
         raise Usage("--resume FILE already names the journal; leave --journal out")
+    consumers, files = choose_consumers(consumer, xsched, platform)
     chosen = (
         pick(PATTERNS, patterns, "pattern"),
         pick(FIXES, fixes, "fix"),
-        pick(CONSUMERS, consumer, "consumer"),
+        consumers,
     )
     path = output.destination(path)
     form = form or _format_of(path)
@@ -113,7 +126,7 @@ def command(
     if resume and len(runtimes) < 2:
         read(Path(resume))  # says what is wrong with it before a runtime is started for nothing
 
-    targets = [choose_target(each, agent, kernel_cache) for each in runtimes or (None,)]
+    targets = [choose_target(each, agent, kernel_cache, platform) for each in runtimes or (None,)]
     _check_named_once(targets)
     kept = Path(named or default_path())
     runs = []
@@ -128,7 +141,8 @@ def command(
         progress, [cell for run in runs for cell in run.cells], sum(len(run.known) for run in runs)
     ) as show:
         for run in runs:
-            reports.append(_run(run, _command_line(arguments), jobs, show, resumed=bool(resume)))
+            command_line = _command_line(arguments)
+            reports.append(_run(run, command_line, jobs, show, files, resumed=bool(resume)))
             if len(reports[-1].results) < reports[-1].planned:
                 break
 
@@ -162,7 +176,13 @@ class _Run:
 
 
 def _run(
-    run: _Run, command_line: str, jobs: int, show: Callable[[Result], None], *, resumed: bool
+    run: _Run,
+    command_line: str,
+    jobs: int,
+    show: Callable[[Result], None],
+    xsched: XSchedFiles | None,
+    *,
+    resumed: bool,
 ) -> Report:
     from xdiag import __version__, session
     from xdiag.journal import Header, Journal
@@ -176,7 +196,13 @@ def _run(
             show(result)
 
         return session.run(
-            run.cells, run.target, command=command_line, jobs=jobs, known=run.known, on_result=keep
+            run.cells,
+            run.target,
+            command=command_line,
+            jobs=jobs,
+            known=run.known,
+            xsched=xsched,
+            on_result=keep,
         )
 
 
@@ -203,7 +229,7 @@ def _check_named_once(targets: Sequence[Target]) -> None:
             raise Usage(
                 f"{target.runtime} is given twice"
                 if other == target.runtime
-                else f"{other} and {target.runtime} are both HIP {target.version}: run each by"
+                else f"{other} and {target.runtime} are both version {target.version}: run each by"
                 " itself and put them together with xdiag merge"
             )
         seen[target.version] = target.runtime

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from xdiag import platforms
 from xdiag.errors import Usage, near_matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from xdiag.doctor.check import Check
+    from xdiag.engine.messages import XSchedFiles
     from xdiag.model import Consumer, Fix, Pattern, Target
 
     Entry = TypeVar("Entry", Pattern, Fix, Consumer, Check)
@@ -35,6 +37,15 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: float | 
         raise click.BadParameter("must be more than 0 and at most 86400 seconds")
     return value
 
+
+#: Which platform's patterns, runtimes and hypotheses.
+platform_option = click.option(
+    "--platform",
+    type=click.Choice(platforms.names()),
+    default="hip",
+    show_default=True,
+    help="AMD's HIP, or CUDA: NVIDIA's driver API, on a GPU of theirs.",
+)
 
 #: What executes below the runtime, whichever it is.
 _below_options = [
@@ -81,6 +92,14 @@ targets_options = _all(
     ]
 )
 
+#: XSched's own libraries, for the consumers that call them.
+xsched_option = click.option(
+    "--xsched",
+    metavar="DIR",
+    help="Where XSched is installed, for what calls its own libraries.  [default: XSCHED_ROOT, or"
+    " the usual places]",
+)
+
 #: How cells are run.
 run_options = _all(
     [
@@ -101,11 +120,30 @@ run_options = _all(
 )
 
 
-def choose_target(runtime: str | None, agent: str, kernel_cache: bool) -> Target:
+def choose_target(
+    runtime: str | None, agent: str, kernel_cache: bool, platform: str = "hip"
+) -> Target:
     """The target that the options ask for."""
     from xdiag.runtimes.choose import choose
 
-    return choose(runtime, agent, kernel_cache=kernel_cache)
+    return choose(runtime, agent, kernel_cache=kernel_cache, platform=platform)
+
+
+def choose_consumers(
+    globs: Sequence[str], xsched: str | None, platform: str
+) -> tuple[list[Consumer], XSchedFiles | None]:
+    """The consumers that match, and the installation of XSched that theirs call.
+
+    Without globs, those of XSched are among them where their libraries are.  Raises Usage.
+    """
+    from xdiag.consumers import CONSUMERS
+    from xdiag.runtimes.xsched import choose, present
+    from xdiag.xsched_consumers import XSCHED_CONSUMERS
+
+    files = choose(xsched) if platform == "hip" else None
+    if globs:
+        return pick((*CONSUMERS, *XSCHED_CONSUMERS), globs, "consumer"), files
+    return [*CONSUMERS, *(each for each in XSCHED_CONSUMERS if present(files, each.id))], files
 
 
 def pick_one(entries: Iterable[Entry], id: str, kind: str) -> Entry:

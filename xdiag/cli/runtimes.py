@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from xdiag import platforms
 from xdiag.cli import output
+from xdiag.cli.options import platform_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
 
 @click.group("runtimes", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@platform_option
 @click.pass_context
-def command(context: click.Context, as_json: bool) -> int:
-    """List the HIP runtimes found here and say which one the other commands use.
+def command(context: click.Context, as_json: bool, platform: str) -> int:
+    """List the runtimes found here and say which one the other commands use.
 
     "xdiag runtimes add" fetches AMD's runtime as Debian packages it, without root.
     """
@@ -31,9 +34,9 @@ def command(context: click.Context, as_json: bool) -> int:
 
     if context.invoked_subcommand is not None:
         return NOTHING_WRONG
-    found = find()
+    found = find(platform)
     try:
-        chosen, why_none = choose(), ""
+        chosen, why_none = choose(platform=platform), ""
     except CannotRun as error:
         chosen, why_none = None, str(error)
     if as_json:
@@ -41,7 +44,7 @@ def command(context: click.Context, as_json: bool) -> int:
     else:
         if found.candidates or chosen is not None:
             output.show(lambda console: _show(console, found, chosen), None)
-        if entries.every() or entries.refused():
+        if platform == "hip" and (entries.every() or entries.refused()):
             output.show(_show_cache, None)
         if why_none:
             click.echo(f"xdiag: {why_none}", err=True)
@@ -130,10 +133,10 @@ def _show(console: Console, found: Found, chosen: Target | None) -> None:
             )
         console.print(table)
     if chosen is not None:
-        on = chosen.device_name or "a GPU"
+        on, title = chosen.device_name or "a GPU", platforms.get(chosen.platform).title
         if chosen.agent == "software":
             on = "the software agent"
-        console.print(Text(f"* used by default: HIP {chosen.version} on {on}"))
+        console.print(Text(f"* used by default: {title} {chosen.version} on {on}"))
         for note in chosen.notes:
             console.print(Text(f"  {note}"))
 

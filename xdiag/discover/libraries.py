@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from xdiag import platforms
 from xdiag.discover import elf
 from xdiag.discover.names import SHIM, SHIM_SONAME, as_text, family_of, version_in
-from xdiag.loaded import FAMILIES
+from xdiag.loaded import FAMILIES, is_named
 from xdiag.model import Record
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from xdiag.discover.torch import Torch
     from xdiag.discover.tree import Tree
 
-_HIP = platforms.get("hip")
+_PLATFORMS = tuple(map(platforms.get, platforms.names()))
 #: Family -> the export without which a file is none of it, whatever its name.
-_PROOFS = {_HIP.library.removesuffix(".so"): _HIP.proof}
+_PROOFS = {each.library.removesuffix(".so"): each.proof for each in _PLATFORMS}
+_TITLES = {each.proof: each.title for each in _PLATFORMS}
 #: Bytes of a file that are compared with another's; a HIP runtime has 30 MB, comgr 150.
 _MOST_COMPARED = 256 << 20
 _BLOCK = 1 << 20
@@ -109,7 +110,7 @@ def find(
     for place in places:
         looked.setdefault(place.words, 0)
         for path in _paths(place, families, root):
-            file = library(path, place, root)
+            file = library(path, place, root, _family(os.path.basename(path), families))
             if file is not None:
                 looked[place.words] += file.is_there
                 _add(found, file)
@@ -201,11 +202,19 @@ def _paths(place: Place, families: Sequence[str], root: Root) -> Iterator[str]:
             continue
         listed.add(real)
         for name in root.names(folder):
-            if family_of(name) in families:
+            if _family(name, families):
                 yield os.path.join(folder, name)
     for path in place.paths:
-        if family_of(os.path.basename(path)) in families:
+        if _family(os.path.basename(path), families):
             yield path
+
+
+def _family(name: str, families: Sequence[str]) -> str:
+    """Which of these families a file is of, by its name; empty if of none."""
+    if not name.startswith(tuple(families)):
+        return ""
+    encoded = os.fsencode(name)
+    return next((family for family in families if is_named(family, encoded)), "")
 
 
 # ---- files -----------------------------------------------------------------------------------
@@ -215,14 +224,14 @@ def read(path: str, root: Root, proof: str = "") -> Elf:
     """What a library says of itself; raises BadElf where it is none.
 
     Besides what ``elf.read`` finds wrong: ``not-loadable`` for a program, and ``other-library``
-    for a HIP runtime that does not export ``proof``.
+    for a runtime that does not export ``proof``.
     """
     facts = elf.read(path, root)
     if not facts.dynamic or (facts.executable and not facts.soname):
         raise elf.BadElf(f"{path}: not a shared library", "not-loadable")
     if proof and not elf.exports(path, proof, root):
         raise elf.BadElf(
-            f"{path}: a shared library but no HIP runtime: it does not export {proof}",
+            f"{path}: a shared library but no {_TITLES[proof]} runtime: it does not export {proof}",
             "other-library",
         )
     return facts

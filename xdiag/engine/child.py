@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from xdiag import native, platforms
-from xdiag.engine import props
+from xdiag.engine import libraries, props
 from xdiag.engine.messages import (
     ActorDied,
     Begin,
@@ -102,16 +102,18 @@ class StoryTeller:
         self._platform = platforms.get(platform)
         self._paths = paths
         self._report = report
-        self._calls = native.calls()
+        self._calls = native.every_call()
         self._values: dict[str, int] = dict(self._platform.constants)
         self._runtimes: dict[str, int] = {}
         self._actors: dict[str, Any] = {"main": _MainThread()}
         self._numbers = 0
         self._refused: set[int] = set()
+        self._libraries: dict[int, tuple[int, str]] = {}
 
     def tell(self, leave_out: Collection[int] = ()) -> None:
         """Carry out every step but those left out, up to the first failure that ends the story."""
         try:
+            self._libraries = libraries.declare(self._cell.steps, self._platform.id, self._paths)
             for index, step in enumerate(self._cell.steps):
                 if index not in leave_out:
                     self._step(index, step)
@@ -135,8 +137,7 @@ class StoryTeller:
                     error="this call follows any handle, and the handle was refused before",
                 )
             return
-        shown = f"{self._platform.prefix}{step.verb}" if step.runtime else step.verb
-        self._report(Begin(step=index, actors=step.actors, call=shown))
+        self._report(Begin(step=index, actors=step.actors, call=self._shown(step)))
         if step.runtime:
             self._call(index, step)
         else:
@@ -209,11 +210,12 @@ class StoryTeller:
         code = int(raw.result)
         if call.returns_status:
             failed = code not in (0, NOT_READY)
-            name = native.errors().get(code, (f"error {code}", ""))[0]
+            names = native.errors(native.XSCHED if call.xsched else self._platform.id)
+            name = names.get(code, (f"error {code}", ""))[0]
         else:
             failed = code < 0
             name = "not a live stream" if failed else f"device {code}"
-        if failed and handle is not None and (code == self._platform.refusal or code < 0):
+        if failed and handle is not None and code in self._platform.refusals:
             self._refused.add(handle)
         self._seen(
             index,
@@ -251,7 +253,6 @@ class StoryTeller:
         request: native.Request | None = None,
         **fields: Any,
     ) -> None:
-        prefix = self._platform.prefix if step.runtime else ""
         if request is not None:
             raw = request.raw
             fields.update(pid=int(raw.pid), tid=int(raw.tid), made=int(raw.made))
@@ -260,12 +261,15 @@ class StoryTeller:
         record = StepRecord(
             step=index,
             actor=actor,
-            call=f"{prefix}{step.verb}",
+            call=self._shown(step),
             runtime=step.runtime,
             phase=step.phase,
             **fields,
         )
         self._report(Seen(record=record))
+
+    def _shown(self, step: Step) -> str:
+        return native.shown(step, self._platform.id)
 
     # ---- values ----
 
@@ -351,6 +355,65 @@ class StoryTeller:
             self._report(Opened(runtime=step.result, identity=identity))
         self._seen(index, step, step.actors[0], state="done", request=request)
 
+    def _do_xsched(self, index: int, step: Step) -> None:
+        number, path = self._libraries[index]
+        if not path:
+            self._report(CannotTell(reason=libraries.missing(str(step.args[0]), self._paths)))
+            raise _CannotGoOn
+        actor, request = (
+            self._actors[step.actors[0]], native.Request(native.OP_OPEN, runtime=number),
+        )  # fmt: skip
+        actor.post(request)
+        actor.wait(request)
+        if request.raw.status == native.DIED:
+            self._died(index, step, step.actors[0], request)
+        if request.raw.status != native.DONE:
+            # It says nothing about the stream that XSched cannot be loaded.
+            self._report(CannotTell(reason=f"{path} cannot be opened: {request.error}"))
+            raise _CannotGoOn
+        self._runtimes[step.result] = number
+        identity = native.identify(number)
+        if identity is not None:
+            self._report(Opened(runtime=step.result, identity=identity, library=True))
+        self._seen(index, step, step.actors[0], state="done", request=request)
+
+    def _do_binding(self, index: int, step: Step) -> None:
+        requests = {}
+        for actor in step.actors:
+            if isinstance(self._actors[actor], _NativeActor):
+                self._report(
+                    CannotTell(reason=f"{actor} is no thread of Python, and the binding is Python")
+                )
+                raise _CannotGoOn
+            handle = self._value(step.args[0], actor)
+            try:
+                requests[actor] = libraries.BindingCall(step.verb, handle, self._paths.xsched)
+            except libraries.NoBinding as error:
+                self._report(CannotTell(reason=str(error)))
+                raise _CannotGoOn from error
+            self._actors[actor].post(requests[actor])
+        failed = False
+        for actor, request in sorted(requests.items(), key=lambda item: item[0] != "main"):
+            self._actors[actor].wait(request)
+            failed |= request.code != 0 or bool(request.error)
+            self._seen(
+                index,
+                step,
+                actor,
+                state="failed" if request.error else "done",
+                failed=request.code != 0 or bool(request.error),
+                handle=request.handle,
+                code=request.code,
+                name=request.name,
+                error=request.error,
+                pid=os.getpid(),
+                tid=request.tid,
+            )
+        if failed:
+            raise _Stop
+
+    _do_old_binding = _do_binding
+
     def _must_tell_apart(self, what: str) -> None:
         """End the story where the runtime has no name of this kind."""
         soname, name = self._paths.soname, self._paths.name
@@ -419,6 +482,25 @@ class StoryTeller:
             pid=os.getpid(),
             tid=threading.get_native_id(),
         )
+
+    def _do_equal(self, index: int, step: Step) -> None:
+        differ = False
+        for actor in step.actors:
+            one, other = (self._value(each, actor) & _MASK for each in step.args)
+            differ |= one != other
+            self._seen(
+                index,
+                step,
+                actor,
+                state="done" if one == other else "failed",
+                failed=one != other,
+                error=""
+                if one == other
+                else f"{step.args[0]} is {one:#x}, {step.args[1]} is {other:#x}",
+                pid=os.getpid(),
+            )
+        if differ:
+            raise _Stop
 
     def _do_same(self, index: int, step: Step) -> None:
         self._derive(index, step, lambda value: value)

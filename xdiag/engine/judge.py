@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from xdiag import platforms
+from xdiag import native, platforms, xsched_errors
 from xdiag.engine.messages import (
     ActorDied,
     Begin,
@@ -78,7 +78,7 @@ def stumbled_at(cell: Cell, telling: Telling) -> int | None:
     return step if step is not None and cell.steps[step].independent else None
 
 
-def _trace(cell: Cell, tellings: Sequence[Telling], prefix: str) -> tuple[StepRecord, ...]:
+def _trace(cell: Cell, tellings: Sequence[Telling], platform: str) -> tuple[StepRecord, ...]:
     """One record per step and actor: from the last child that did it, or that died of it."""
     records: dict[tuple[int, str], StepRecord] = {}
     for telling in tellings:
@@ -111,7 +111,7 @@ def _trace(cell: Cell, tellings: Sequence[Telling], prefix: str) -> tuple[StepRe
                 StepRecord(
                     step=index,
                     actor=actor,
-                    call=f"{prefix if step.runtime else ''}{step.verb}",
+                    call=native.shown(step, platform),
                     state="unreached",
                     phase=step.phase,
                     runtime=step.runtime,
@@ -153,18 +153,24 @@ def outcome(cell: Cell, tellings: Sequence[Telling], platform: str) -> Outcome:
     first that failed.
     """
     facts = platforms.get(platform)
-    refusal = facts.refusal
-    trace = _trace(cell, tellings, facts.prefix)
+    trace = _trace(cell, tellings, platform)
     runtimes = {
         message.runtime: message.identity
         for telling in tellings
         for message in telling.messages
-        if isinstance(message, Opened)
+        if isinstance(message, Opened) and not message.library
+    }
+    libraries = {
+        message.runtime: message.identity
+        for telling in tellings
+        for message in telling.messages
+        if isinstance(message, Opened) and message.library
     }
     common = Outcome(
         kind=OutcomeKind.OK,
         trace=trace,
         runtimes=runtimes,
+        libraries=libraries,
         seconds=sum(telling.seconds for telling in tellings),
         processes=len(tellings),
     )
@@ -178,8 +184,11 @@ def outcome(cell: Cell, tellings: Sequence[Telling], platform: str) -> Outcome:
     failures = [
         record for record in trace if record.failed and not cell.steps[record.step].tolerated
     ]
-    refusals = [record for record in failures if record.phase == "use" and record.code == refusal]
-    first = next(iter(refusals or failures), None)
+    used = [record for record in failures if record.phase == "use" and (record.code or 0) > 0]
+    refused = [record for record in used if record.code == facts.refusal] or [
+        record for record in used if record.code in facts.refusals
+    ]
+    first = next(iter(refused or failures), None)
     if first is not None:
         common = change(
             common,
@@ -193,18 +202,34 @@ def outcome(cell: Cell, tellings: Sequence[Telling], platform: str) -> Outcome:
     for telling in tellings:
         ended = _violent_end(telling)
         if ended is not None:
-            return change(common, **ended)
+            return change(common, **{**ended, **_said_by_xsched(cell, ended["died_at"], telling)})
 
     missing = next(
         (r for r in trace if r.state == "unsupported" and not cell.steps[r.step].independent), None
     )
     if missing is not None:
-        return change(
-            common, kind=OutcomeKind.UNSUPPORTED, reason=f"this runtime has no {missing.call}"
-        )
+        who = libraries[missing.runtime].path if missing.runtime in libraries else "this runtime"
+        return change(common, kind=OutcomeKind.UNSUPPORTED, reason=f"{who} has no {missing.call}")
     if first is not None:
         return change(common, kind=OutcomeKind.ERROR)
     return common
+
+
+def _said_by_xsched(cell: Cell, died_at: object, telling: Telling) -> dict[str, object]:
+    """Fields of the outcome of a child that XSched has ended: it prints why, and exits."""
+    if not isinstance(died_at, int) or not native.is_xsched(cell.steps[died_at]):
+        return {}
+    told = xsched_errors.last(telling.output)
+    if told is None:
+        return {}
+    fields: dict[str, object] = {"message": told.text}
+    if told.code is not None:
+        names = native.errors(told.platform)
+        name = names.get(told.code, (f"error {told.code}", ""))[0]
+        fields |= {"code": told.code, "name": name}
+    if told.call:
+        fields["call"] = told.call
+    return fields
 
 
 def _violent_end(telling: Telling) -> dict[str, object] | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from xdiag import platforms
 from xdiag.model import Cell, NotApplicable, Story, parse_step
 
 if TYPE_CHECKING:
@@ -38,14 +39,19 @@ def story_of(pattern: Pattern, actor: str = "python") -> Story:
     )
 
 
-def _expanded(story: Story, consumer: Consumer) -> tuple[Step, ...] | NotApplicable:
-    """The story with every use replaced by what the consumer does."""
+def _expanded(
+    story: Story, consumer: Consumer, facts: platforms.Platform
+) -> tuple[Step, ...] | NotApplicable:
+    """The story with every use replaced by what the consumer does on a platform."""
+    expand = consumer.expand if facts.uses is None else facts.uses.get(consumer.id)
+    if expand is None:
+        return NotApplicable(reason=f"the consumer {consumer.id} is not told on {facts.title}")
     steps: list[Step] = list(story.setup)
     for step in story.use:
         if step.verb != "use":
             steps.append(step)
             continue
-        calls = consumer.expand(step)
+        calls = expand(step)
         if isinstance(calls, NotApplicable):
             return calls
         steps.extend(calls)
@@ -53,20 +59,27 @@ def _expanded(story: Story, consumer: Consumer) -> tuple[Step, ...] | NotApplica
 
 
 def _steps(
-    pattern: Pattern, fix: Fix, consumer: Consumer, actor: str, first_consumer: bool
+    pattern: Pattern,
+    fix: Fix,
+    consumer: Consumer,
+    facts: platforms.Platform,
+    actor: str,
+    first_consumer: bool,
 ) -> tuple[tuple[Step, ...], Story] | NotApplicable:
     story = story_of(pattern, actor)
     if not first_consumer and not any(step.verb == "use" for step in story.use):
         return NotApplicable(reason="no stream is used in this pattern, so every consumer is alike")
     if fix.consumers and consumer.id not in fix.consumers:
         return NotApplicable(
-            reason=f"concerns the consumer {' and '.join(fix.consumers)} only: {consumer.id} does"
-            " not take a context before it uses a stream"
+            reason=f"concerns the consumer {' and '.join(fix.consumers)} only: where {consumer.id}"
+            " takes a context, if it does, is not for the fix to say"
         )
     rewritten = fix.rewrite(story)
     if isinstance(rewritten, NotApplicable):
         return rewritten
-    steps = _expanded(rewritten, consumer)
+    if facts.retold is not None:
+        rewritten = facts.retold(pattern.id, rewritten)
+    steps = _expanded(rewritten, consumer, facts)
     if isinstance(steps, NotApplicable):
         return steps
     return steps, rewritten
@@ -86,23 +99,24 @@ def plan(
     ``timeout`` in seconds overrides the patterns' own patience.  Combinations that make no sense
     come too, with ``not_applicable`` set, so that a report can say why they are empty.
     """
-    patterns, fixes = list(patterns), list(fixes)
+    patterns, fixes, facts = list(patterns), list(fixes), platforms.get(platform)
     cells = []
     for position, consumer in enumerate(consumers):
         for pattern in patterns:
             for fix in fixes:
                 made = (
-                    _steps(pattern, fix, consumer, actor, position == 0)
+                    _steps(pattern, fix, consumer, facts, actor, position == 0)
                     if platform in pattern.platforms
-                    else NotApplicable(reason=f"not told on {platform}")
+                    else NotApplicable(reason=f"not told on {facts.title}")
                 )
                 cell = Cell(
                     id=cell_id(pattern.id, fix.id, consumer.id),
                     pattern=pattern.id,
                     fix=fix.id,
                     consumer=consumer.id,
+                    platform=platform,
                     devices=pattern.devices,
-                    timeout=timeout or pattern.patience or DEFAULT_TIMEOUT,
+                    timeout=timeout or max(pattern.patience or DEFAULT_TIMEOUT, facts.patience),
                 )
                 if isinstance(made, NotApplicable):
                     cell = msgspec.structs.replace(cell, not_applicable=made.reason)

@@ -1,29 +1,81 @@
-"""What differs between GPU platforms: names, error numbers, special handles."""
+"""What differs between GPU platforms: names, errors, special handles, how a story is told."""
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from xdiag.model import Hypothesis, NotApplicable, Prediction, Step, Story
+
+    Expand = Callable[[Step], "tuple[Step, ...] | NotApplicable"]
+
+
+@dataclass(frozen=True)
+class Startup:
+    """The calls by which a runtime is asked whether it has a device; names as it exports them."""
+
+    init: str
+    version: str
+    count: str
+    #: Calls that write the first device's name to a buffer's beginning, in order, each with what
+    #: is passed after the buffer.
+    name: tuple[tuple[str, tuple[int, ...]], ...]
+    #: The version as people write it, from the number that the runtime tells.
+    written: Callable[[int], str]
 
 
 @dataclass(frozen=True)
 class Platform:
     """Facts about one platform that the engine and the reports need."""
 
-    id: str
+    id: Literal["hip", "cuda"]
+    #: Its name in a sentence.
+    title: str
     #: What stands before a call's name: StreamGetFlags is hipStreamGetFlags.
     prefix: str
-    #: The error that says "this is no live stream".
+    #: The error that is called "context is destroyed".
     refusal: int
+    #: Errors that say that the handle cannot be used here, ``refusal`` among them.
+    refusals: tuple[int, ...]
     #: Names that a story may use for values, besides those that it makes.
     constants: dict[str, int]
     #: How the library's file is called, and the export that proves it is one.
     library: str
     proof: str
+    startup: Startup
+    #: What an error says on this platform, as a sentence, where the code alone tells.
+    says: Mapping[int, str] = field(default_factory=dict)
+    #: What the reader of every report on this platform has to know, in sentences.
+    notes: tuple[str, ...] = ()
+    #: Seconds that a cell may stay silent at least, however soon a pattern could be given up
+    #: elsewhere.
+    patience: float = 0.0
+    #: Whether the software agent can stand in for its GPU.
+    software: bool = False
+    #: Whether packages bring the library along; else it comes with the GPU's driver only.
+    packaged: bool = False
+    #: The kernel driver's device, without which there is no GPU.
+    device: str = ""
+    #: Variables that hide devices, and so may hide all of them.
+    hiding: tuple[str, ...] = ()
+    #: Explanations of the fault here, and what they expect: pattern -> hypothesis -> prediction.
+    #: None where they are those of ``xdiag.hypotheses`` and ``Pattern.predicts``.
+    hypotheses: tuple[Hypothesis, ...] | None = None
+    predicts: Mapping[str, dict[str, Prediction]] | None = None
+    #: Stories that are sound elsewhere, and against this platform's rules.
+    unsound: frozenset[str] = frozenset()
+    #: A story, which is told in HIP's words, in this platform's; by the pattern's id.
+    retold: Callable[[str, Story], Story] | None = None
+    #: What consumers do here, by their ids; None where it is what ``xdiag.consumers`` says.
+    uses: Mapping[str, Expand] | None = None
 
 
 #: Platforms that are built in, and the modules that know them.
-_MODULES = {"hip": "xdiag.platforms.hip"}
+_MODULES = {"hip": "xdiag.platforms.hip", "cuda": "xdiag.platforms.cuda"}
 
 
 def names() -> tuple[str, ...]:

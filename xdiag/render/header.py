@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xdiag import platforms
 from xdiag.render.text import count
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
     wanted = [
         ("runtime", target.runtime),
         ("found in", target.source),
+        ("platform", platforms.get(target.platform).title),
         ("version", target.version),
         ("SONAME", target.soname),
         ("build id", target.build_id),
@@ -51,6 +53,7 @@ def summary(report: Report) -> list[str]:
     known = ", ".join(
         filter(None, (target.soname, target.build_id and f"build id {target.build_id}"))
     )
+    title = platforms.get(target.platform).title
     below = target.device_name or "GPU"
     if target.agent == "software":
         below = "software agent"
@@ -58,7 +61,7 @@ def summary(report: Report) -> list[str]:
     if host.container:
         machine.append(f"in a container ({host.container})")
     lines = [
-        f"HIP {target.version or 'of unknown version'} on {count(target.devices, 'device')}"
+        f"{title} {target.version or 'of unknown version'} on {count(target.devices, 'device')}"
         f" ({below}){f'; {known}' if known else ''}",
         target.runtime,
         ", ".join(filter(None, machine)),

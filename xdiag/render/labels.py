@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdiag import platforms
 from xdiag.model import OutcomeKind
 from xdiag.render import seen
 from xdiag.render.text import printable
@@ -133,6 +134,10 @@ def legend(
             meaning = explain(result)
             if mark.style == "ok" and (seen.hip_version(target) or (0, 0)) >= (7, 0):
                 meaning += "; HIP 7 checks the handle in few calls, so that it may be unknown still"
+            # The number has another meaning on another platform: say which it has here.
+            says = platforms.get(target.platform).says.get(result.outcome.code or 0)
+            if says:
+                meaning += f". {says.rstrip('.')}"
             found[mark] = meaning
     if not complete:
         found[NO_RESULT] = "no result: not asked for, or the run was interrupted before it"

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from xdiag import platforms
 from xdiag.model import OutcomeKind
 from xdiag.patterns import PATTERNS
 from xdiag.platforms.hip import CONTEXT_IS_DESTROYED
@@ -100,6 +103,11 @@ def _error(result: Result, target: Target) -> str:
     outcome = result.outcome
     record = seen.failing_record(result)
     phase = seen.failing_phase(result)
+    if record is not None and record.call == "equal":
+        return (
+            f"XSched compares the two here and ends the process where they differ: {record.error}."
+            " The context that is current in the thread is not the stream's."
+        )
     if record is None or outcome.code is None:
         why = f": {outcome.message}" if outcome.message else ""
         text = f"The step {outcome.call or 'that failed'} could not be done{why}."
@@ -107,6 +115,9 @@ def _error(result: Result, target: Target) -> str:
         return _refusal(record, target)
     else:
         text = f"{_call(record)} returned {_code(record)}."
+        says = platforms.get(target.platform).says.get(outcome.code)
+        if says and phase == "use":
+            return f"{text} {says}"
     if phase == "setup":
         return f"{text} The stream was not used yet, so that this says nothing about its use."
     if phase == "fix":
@@ -116,20 +127,27 @@ def _error(result: Result, target: Target) -> str:
     return f"{text} The code alone does not say why."
 
 
+_UNKNOWN = "the handle is not in this copy's set of live streams"
+
+
 def _refusal(record: StepRecord, target: Target) -> str:
     text = f"{_call(record)} refused the handle {hex(record.handle or 0)} with {_code(record)}."
     if target.platform != "hip":
-        return text
-    knows = "the handle is not in this copy's set of live streams"
-    version = seen.hip_version(target)
+        return f"{text} {platforms.get(target.platform).says.get(record.code or 0, '')}".rstrip()
     if record.code == seen.NO_DEVICE:
-        return f"{text} That says one thing: {knows}."
+        return f"{text} That says one thing: {_UNKNOWN}."
+    return text + _knows(target)
+
+
+def _knows(target: Target) -> str:
+    """What 709 from a stream call says on this version of HIP."""
+    version = seen.hip_version(target)
     if version is not None and version >= (7, 0):
         return (
-            f"{text} HIP 7 took this check out of most stream calls; from one that still has it,"
-            f" it says one thing: {knows}."
+            " HIP 7 took this check out of most stream calls; from one that still has it, it says"
+            f" one thing: {_UNKNOWN}."
         )
-    text += f" On HIP up to 6.4 this says one thing: {knows}."
+    text = f" On HIP up to 6.4 this says one thing: {_UNKNOWN}."
     return text if version else f"{text} The version of this runtime is not known."
 
 
@@ -147,6 +165,19 @@ def _violent_end(result: Result, target: Target) -> str:
         text = f"The process exited{status}{where}."
     else:
         text = f"The process was still{where} after {outcome.seconds:.1f} s, and was ended."
+    if record is not None and seen.said_by_xsched(result):
+        told = msgspec.structs.replace(record, call=outcome.call, code=outcome.code,
+                                       name=outcome.name, runtime="")  # fmt: skip
+        text += (
+            " XSched did that, as it does at any error:"
+            if outcome.kind is OutcomeKind.EXIT
+            else " XSched was about to exit, as it does at any error, which runs what the loaded"
+            " libraries left to be run then:"
+        )
+        text += f" {outcome.call} had returned {_code(told)} to it."
+        if seen.refused(result):
+            text += _knows(target)
+        return text
     refusal = seen.failing_record(result)
     if outcome.code is not None and refusal is not None:
         text += f" Besides, {_call(refusal, start=False)} returned {_code(refusal)}."

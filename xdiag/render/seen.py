@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from xdiag import platforms
 from xdiag.model import OutcomeKind
-from xdiag.platforms.hip import CONTEXT_IS_DESTROYED
+from xdiag.platforms.hip import NO_DEVICE as NO_DEVICE
 
 if TYPE_CHECKING:
     from xdiag.model import Identity, Outcome, Result, StepRecord, Target
-
-#: What hipGetStreamDeviceId returns for a handle that is no live stream.
-NO_DEVICE = -1
 
 #: Ends that the process did not choose to report.
 VIOLENT = (OutcomeKind.CRASH, OutcomeKind.EXIT, OutcomeKind.HANG)
@@ -56,10 +54,19 @@ def call_in_flight(result: Result) -> str:
     return record.call if record is not None else ""
 
 
+def said_by_xsched(result: Result) -> bool:
+    """Whether XSched ended the process, and said which call had returned which error."""
+    record = record_in_flight(result)
+    return record is not None and record.code is None and result.outcome.code is not None and (
+        result.outcome.call != record.call and result.outcome.step == record.step
+    )  # fmt: skip
+
+
 def refused(result: Result) -> bool:
     """Whether the use returned what this platform says of a handle that is no live stream."""
     return (
-        result.outcome.code in (CONTEXT_IS_DESTROYED, NO_DEVICE) and failing_phase(result) == "use"
+        result.outcome.code in platforms.get(result.cell.platform).refusals
+        and failing_phase(result) == "use"
     )
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from xdiag import platforms
 from xdiag.model import OutcomeKind
-from xdiag.platforms.hip import CONTEXT_IS_DESTROYED
-from xdiag.render import seen, text
+from xdiag.render import text
 from xdiag.render.labels import label
 from xdiag.render.matrix import fix_title, pattern_title
 from xdiag.render.meaning import meaning
@@ -56,7 +56,9 @@ class Row:
 
 def rows(result: Result) -> list[Row]:
     """The trace line by line; all texts are printable."""
-    return [_row(record, _step(result, record)) for record in result.outcome.trace]
+    return [
+        _row(record, _step(result, record), result.cell.platform) for record in result.outcome.trace
+    ]
 
 
 def phases(result: Result) -> list[tuple[str, list[Row]]]:
@@ -76,7 +78,7 @@ def _loaded(outcome: Outcome) -> list[str]:
     """The runtimes that were loaded, one line each."""
     return [
         text.printable(f"{name} = {_identity(identity)}")
-        for name, identity in outcome.runtimes.items()
+        for name, identity in (*outcome.runtimes.items(), *outcome.libraries.items())
     ]
 
 
@@ -92,12 +94,12 @@ def _step(result: Result, record: StepRecord) -> Step | None:
     return steps[record.step] if 0 <= record.step < len(steps) else None
 
 
-def _row(record: StepRecord, step: Step | None) -> Row:
+def _row(record: StepRecord, step: Step | None, platform: str) -> Row:
     call, runtime = record.call, record.runtime
     if step is not None:
         # The arguments as the step is written, with how often it is made and whether it may fail.
         call += f"({str(step).rpartition('(')[2]}"
-        if step.verb == "open":
+        if step.verb in ("open", "xsched"):
             runtime = step.result
     return Row(
         number=str(record.step),
@@ -109,7 +111,7 @@ def _row(record: StepRecord, step: Step | None) -> Row:
         result=text.printable(_result(record)),
         microseconds="" if record.nanoseconds is None else f"{record.nanoseconds / 1000:.1f}",
         phase=record.phase,
-        style=_style(record),
+        style=_style(record, platform),
     )
 
 
@@ -137,14 +139,14 @@ def _value(record: StepRecord, value: int) -> str:
     return str(value) if record.call.endswith("Version") else text.number(value)
 
 
-def _style(record: StepRecord) -> str:
+def _style(record: StepRecord, platform: str) -> str:
     if record.state == "unfinished":
         return "fault"
     if record.state == "failed":
         return "error"
     if record.state != "done":
         return "absent"
-    if record.code in (CONTEXT_IS_DESTROYED, seen.NO_DEVICE):
+    if record.code in platforms.get(platform).refusals:
         return "refused"
     return "error" if record.failed else "ok"
 

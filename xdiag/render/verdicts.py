@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdiag.hypotheses import HYPOTHESES
+from xdiag import hypotheses
 from xdiag.model import Support
 
 if TYPE_CHECKING:
     from xdiag.model import Evidence, Report, Verdict
 
 _ORDER = (Support.SUPPORTED, Support.OPEN, Support.REFUTED)
-_REMEDIES = {hypothesis.id: hypothesis.remedy for hypothesis in HYPOTHESES}
+_REMEDIES = {hypothesis.id: hypothesis.remedy for hypothesis in hypotheses.every()}
 
 #: What a mark says and what it does not; stands before the verdicts.
 EXPLANATION = (

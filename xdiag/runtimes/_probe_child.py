@@ -1,4 +1,4 @@
-"""The child of ``probe``: run as a program, with a runtime's path and a descriptor to answer on.
+"""The child of ``probe``: run as a program, with a runtime's path, a descriptor and calls to make.
 
 Answers with one line of JSON after each thing that it does, so that the last line always names the
 call in flight.  It shares no module with the rest, and ends without the runtime's exit handlers.
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-#: More than any version's hipDeviceProp_t; its first member is char name[256] in all of them.
+#: More than any version's hipDeviceProp_t, which is the longest that a name is the beginning of.
 _PROPERTIES = 16384
 _NAME = 256
 
@@ -19,6 +19,7 @@ _NAME = 256
 def main() -> None:
     """Load, initialise, count, name."""
     path, fd = sys.argv[1], int(sys.argv[2])
+    init, version, count, names = json.loads(sys.argv[3])
     told: dict[str, object] = {}
 
     def tell(**facts: object) -> None:
@@ -32,27 +33,26 @@ def main() -> None:
         tell(load_error=" ".join(str(error).encode(errors="replace").decode().split()))
         os._exit(0)
     number = ctypes.c_int(0)
-    tell(doing="hipInit", hsa=_mapped("libhsa-runtime64"))
-    tell(init=runtime.hipInit(0), hsa=_mapped("libhsa-runtime64"))
-    tell(doing="hipRuntimeGetVersion")
-    if hasattr(runtime, "hipRuntimeGetVersion"):
-        runtime.hipRuntimeGetVersion(ctypes.byref(number))
+    tell(doing=init, hsa=_mapped("libhsa-runtime64"))
+    tell(init=getattr(runtime, init)(0), hsa=_mapped("libhsa-runtime64"))
+    tell(doing=version)
+    if hasattr(runtime, version):
+        getattr(runtime, version)(ctypes.byref(number))
         tell(version=number.value)
-    tell(doing="hipGetDeviceCount")
+    tell(doing=count)
     number.value = 0
-    tell(count=runtime.hipGetDeviceCount(ctypes.byref(number)), devices=max(0, number.value))
+    tell(count=getattr(runtime, count)(ctypes.byref(number)), devices=max(0, number.value))
     if told["devices"]:
-        tell(doing="hipGetDeviceProperties", device_name=_name(runtime))
+        tell(doing=names[-1][0], device_name=_name(runtime, names))
     tell(done=True)
     os._exit(0)
 
 
-def _name(runtime: ctypes.CDLL) -> str:
-    # The plain name is that of the old, smaller struct since HIP 6.0: newest first.
-    for call in ("hipGetDevicePropertiesR0600", "hipGetDeviceProperties"):
+def _name(runtime: ctypes.CDLL, calls: list[tuple[str, list[int]]]) -> str:
+    for call, arguments in calls:
         if hasattr(runtime, call):
             properties = ctypes.create_string_buffer(_PROPERTIES)
-            if getattr(runtime, call)(properties, 0) == 0:
+            if getattr(runtime, call)(properties, *arguments) == 0:
                 return properties.raw[:_NAME].split(b"\0")[0].decode(errors="replace")
     return ""
 

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 from xdiag import platforms
 from xdiag.errors import CannotRun, Usage, near_matches
 from xdiag.model import Target
 from xdiag.runtimes import agent as native_parts
-from xdiag.runtimes import cache, find, own_libc, probe
+from xdiag.runtimes import cache, find, on_hardware, own_libc, probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +50,7 @@ def choose(
     *,
     kernel_cache: bool = True,
     devices: int = 2,
-    platform: Literal["hip"] = "hip",
+    platform: str = "hip",
 ) -> Target:
     """The runtime to experiment on: the file ``runtime``, or the best one at hand.
 
@@ -65,7 +63,15 @@ def choose(
         raise Usage(f"no agent is called {agent!r}{hint or ': ' + ', '.join(AGENTS)}")
     if devices < 1:
         raise Usage(f"the software agent cannot show {devices} devices: 1 at least")
-    choice = _Choice(platforms.get(platform).library, devices, kernel_cache)
+    facts = platforms.get(platform)
+    if not facts.software:
+        if agent == "software":
+            raise Usage(
+                f"the software agent does not serve {facts.title}: it stands in for what is below"
+                " AMD's HIP; leave --agent software out"
+            )
+        return on_hardware.choose(runtime, facts)
+    choice = _Choice(facts.library, devices, kernel_cache)
     if runtime is not None and not _is_version(runtime):
         candidates: tuple[Candidate, ...] = (find.from_option(runtime, platform),)
         nothing = ""
@@ -80,7 +86,7 @@ def choose(
             nothing = _no_such_version(runtime, candidates)
             candidates = tuple(each for each in candidates if _is_of(each, runtime))
     if not candidates:
-        raise CannotRun(nothing)
+        raise CannotRun(nothing + _elsewhere(facts))
     target = None
     if agent != "software":
         target = choice.on_hardware(candidates)
@@ -88,7 +94,7 @@ def choose(
         target = choice.on_software(candidates)
     if target is None:
         raise CannotRun(choice.why_not(agent))
-    return msgspec.structs.replace(target, platform=platform)
+    return target
 
 
 @dataclass
@@ -353,6 +359,15 @@ def _hidden() -> str:
     """Variables in the environment that may hide devices, as an addition to a sentence."""
     told = [f"{name}={os.environ[name]!r}" for name in _HIDING if name in os.environ]
     return f" ({' and '.join(told)} may hide devices)" if told else ""
+
+
+def _elsewhere(facts: platforms.Platform) -> str:
+    """Another platform's GPU on this machine, as an addition to a sentence."""
+    for name in platforms.names():
+        other = platforms.get(name)
+        if other.id != facts.id and os.path.exists(other.device):
+            return f"; {other.device} is there: `--platform {name}` tests {other.title}"
+    return ""
 
 
 def _nothing_found(found: find.Found) -> str:

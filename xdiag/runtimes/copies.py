@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xdiag import platforms
 from xdiag.engine.messages import Paths
 from xdiag.errors import CannotRun, XdiagError
 from xdiag.runtimes import cache
@@ -27,26 +28,27 @@ def copies(target: Target) -> Paths:
     They are kept in the user's cache, or, where that cannot be, in a directory that is gone when
     this process ends.  Raises CannotRun if there is room in neither.
     """
-    library = read_runtime(target.runtime)
+    proof = platforms.get(target.platform).proof
+    library = read_runtime(target.runtime, proof)
     try:
         folder = cache.folder("copies", library.build_id or sha256(target.runtime))
-        return _prepared(library, folder)
+        return _prepared(library, folder, proof)
     except (CannotRun, OSError):
         pass  # no cache, or a full one: the other disk may do
     try:
-        return _prepared(library, _temporary())
+        return _prepared(library, _temporary(), proof)
     except OSError as error:
         raise CannotRun(
             f"cannot copy {target.runtime}: {error.strerror}; make room in the temporary directory"
         ) from error
 
 
-def _prepared(library: Elf, folder: Path) -> Paths:
+def _prepared(library: Elf, folder: Path, proof: str) -> Paths:
     # A name out of a file is not to be trusted with a path.
     soname = library.soname
     if "/" in soname or soname.startswith("."):
         soname = ""
-    copy = _copy(library, folder / (soname or os.path.basename(library.path)))
+    copy = _copy(library, folder / (soname or os.path.basename(library.path)), proof)
     # Links to it by its path: two xdiags at work on equal files do not take them from each other.
     mark = hashlib.sha256(os.fsencode(library.path)).hexdigest()[:8]
     link = folder / f"link-{mark}-{copy.name}"
@@ -76,9 +78,9 @@ def _unversioned(soname: str) -> str:
     return stem + so
 
 
-def _copy(library: Elf, copy: Path) -> Path:
+def _copy(library: Elf, copy: Path, proof: str) -> Path:
     """A file with the same content and another inode; an earlier one is used again."""
-    if not _is_copy(copy, library):
+    if not _is_copy(copy, library, proof):
         aside = _aside(copy)
         try:
             shutil.copyfile(library.path, aside)
@@ -88,13 +90,13 @@ def _copy(library: Elf, copy: Path) -> Path:
     return copy
 
 
-def _is_copy(path: Path, library: Elf) -> bool:
+def _is_copy(path: Path, library: Elf, proof: str) -> bool:
     try:
         status = path.lstat()
         same_file = (status.st_dev, status.st_ino) == (library.device, library.inode)
         if same_file or status.st_size != library.size:
             return False
-        return read_runtime(path).build_id == library.build_id
+        return read_runtime(path, proof).build_id == library.build_id
     except (OSError, XdiagError):
         return False
 

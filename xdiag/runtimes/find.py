@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from msgspec.structs import replace
+
 from xdiag import platforms
 from xdiag.discover import libraries, python_environment, rocm, torch
 from xdiag.discover.distributions import Distributions
@@ -36,21 +38,35 @@ class Found(Record, frozen=True):
 
 def find(platform: str = "hip") -> Found:
     """Look in every usual place: torch, ROCm, the dynamic loader's directories, xdiag's cache."""
-    family = platforms.get(platform).library.removesuffix(".so")
+    facts = platforms.get(platform)
+    family = facts.library.removesuffix(".so")
     root = Root()
+    system = libraries.in_system(os.environ, cache.paths(root, _loader_cache()))
+    found = libraries.find(root, _places(root, system) if facts.packaged else (system,), (family,))
+    # Not those that only bear the name: links that lead nowhere, XSched's shim.
+    candidates = tuple(map(_stub, (each for each in found.of(family) if each.is_there)))
+    return Found(candidates, found.looked)
+
+
+def _places(root: Root, system: Place) -> tuple[Place, ...]:
+    """Where a runtime is that packages bring along."""
     python = _python()
     wheels = rocm.wheels(python.search_path, Distributions(()), root)
-    places = [
+    return (
         *libraries.in_torch(torch.find(python, root)),
         *libraries.in_rocm(rocm.installations(root, os.environ), wheels),
-        libraries.in_system(os.environ, cache.paths(root, _loader_cache())),
+        system,
         Place("cache", "xdiag's cache"),
         *map(_in_cache, entries.every()),
-    ]
-    found = libraries.find(root, places, (family,))
-    # Not those that only bear the name: links that lead nowhere, XSched's shim.
-    candidates = tuple(each for each in found.of(family) if each.is_there)
-    return Found(candidates, found.looked)
+    )
+
+
+def _stub(candidate: Candidate) -> Candidate:
+    """A candidate with the problem that it is none: a library to link against, without a driver."""
+    # CUDA's toolkit has them in a directory of this name (CUDA C++ Best Practices, Deployment).
+    if os.path.basename(os.path.dirname(candidate.real_path)) != "stubs" or candidate.problem:
+        return candidate
+    return replace(candidate, problem=f"{candidate.path}: a stub to link against, not the driver")
 
 
 def from_option(path: str, platform: str = "hip") -> Candidate:

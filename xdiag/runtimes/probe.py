@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from xdiag import platforms
 from xdiag.errors import CannotRun
 from xdiag.launch.interpreter import interpreter
 from xdiag.model import Record
@@ -40,7 +42,7 @@ class Answer(Record, frozen=True):
     loaded: bool = False
     devices: int = 0
     device_name: str = ""
-    #: As hipRuntimeGetVersion tells: "5.2.21153"; empty if it does not.
+    #: As the runtime tells it: "5.2.21153", or "13.0" of CUDA; empty if it does not.
     version: str = ""
     #: Files of the HSA runtime in the process.
     hsa: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ def ask(
     environment: Mapping[str, str] | None = None,
     loader: Loader | None = None,
     patience: float = PATIENCE,
+    platform: str = "hip",
 ) -> Answer:
     """Load ``runtime`` in a child process, initialise it, and count its devices.
 
@@ -74,12 +77,14 @@ def ask(
     cannot be started; all else is in the answer.
     """
     variables = surroundings(library_path, environment or {})
+    startup = platforms.get(platform).startup
     command = [*interpreter(loader, variables), "-I", "-S", str(_PROGRAM), runtime]
+    calls = json.dumps([startup.init, startup.version, startup.count, startup.name])
     answers, theirs = os.pipe2(os.O_CLOEXEC)
     try:
         try:
             process = subprocess.Popen(
-                [*command, str(theirs)], pass_fds=[theirs], start_new_session=True,
+                [*command, str(theirs), calls], pass_fds=[theirs], start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 env=variables,
             )  # fmt: skip
@@ -88,7 +93,8 @@ def ask(
         finally:
             os.close(theirs)
         output, silent = _ended(process, patience)
-        return _answer(_told(answers), process.returncode, output, patience if silent else None)
+        silent_for = patience if silent else None
+        return _answer(_told(answers), process.returncode, output, silent_for, platform)
     finally:
         os.close(answers)
 
@@ -100,13 +106,6 @@ def surroundings(library_path: Sequence[str], environment: Mapping[str, str]) ->
     if path:
         every["LD_LIBRARY_PATH"] = ":".join(path)
     return every
-
-
-def written_version(number: int) -> str:
-    """A HIP version as people write it: major * 10^7 + minor * 10^5 + patch (hip_version.h)."""
-    if number <= 0:
-        return ""
-    return f"{number // 10**7}.{number // 10**5 % 100}.{number % 10**5}"
 
 
 def _ended(process: subprocess.Popen[bytes], patience: float) -> tuple[str, bool]:
@@ -150,8 +149,10 @@ def _told(answers: int) -> _Told:
     return msgspec.json.decode(lines[-1], type=_Told) if lines else _Told()
 
 
-def _answer(told: _Told, status: int, output: str, silent_for: float | None) -> Answer:
-    problem = _problem(told, status, silent_for)
+def _answer(
+    told: _Told, status: int, output: str, silent_for: float | None, platform: str
+) -> Answer:
+    problem = _problem(told, status, silent_for, platform)
     said = [line.strip() for line in output.splitlines() if line.strip()]
     if problem and said and not told.load_error:
         problem += f"; it said: {said[-1][:300]}"
@@ -160,12 +161,12 @@ def _answer(told: _Told, status: int, output: str, silent_for: float | None) -> 
         loaded=told.doing not in ("", "dlopen") and not told.load_error,
         devices=told.devices,
         device_name=told.device_name,
-        version=written_version(told.version),
+        version=platforms.get(platform).startup.written(told.version),
         hsa=tuple(told.hsa),
     )
 
 
-def _problem(told: _Told, status: int, silent_for: float | None) -> str:
+def _problem(told: _Told, status: int, silent_for: float | None, platform: str) -> str:
     doing = told.doing or "the start of the process"
     if told.load_error:
         return f"it does not load: {told.load_error}"
@@ -175,9 +176,10 @@ def _problem(told: _Told, status: int, silent_for: float | None) -> str:
         if status < 0:
             return f"{doing} crashed: {_signal(-status)}"
         return f"{doing} ended the process with status {status}"
-    for call, code in (("hipInit", told.init), ("hipGetDeviceCount", told.count)):
+    startup = platforms.get(platform).startup
+    for call, code in ((startup.init, told.init), (startup.count, told.count)):
         if code:
-            return f"{call} returned {_error(code)}"
+            return f"{call} returned {_error(code, platform)}"
     return "" if told.devices > 0 else "it has no device"
 
 
@@ -188,10 +190,10 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def _error(code: int) -> str:
+def _error(code: int, platform: str) -> str:
     try:
         from xdiag import native
     except ImportError:  # not built: the number has to do
         return str(code)
-    name, _ = native.errors().get(code, ("", ""))
+    name, _ = native.errors(platform).get(code, ("", ""))
     return f"{code} ({name})" if name else str(code)
