@@ -69,7 +69,7 @@ def _in_constructor(replay: Result) -> bool:
 
 
 def test_replay_and_the_hal_agree_cell_by_cell(whole_matrix: dict[str, dict[str, Result]]) -> None:
-    refused = 0
+    failed = 0
     for story, replayed, real, result in _pairs(whole_matrix, "hal"):
         if (
             result.outcome.step is not None
@@ -77,14 +77,16 @@ def test_replay_and_the_hal_agree_cell_by_cell(whole_matrix: dict[str, dict[str,
         ):
             assert (replayed.kind, replayed.code) == (real.kind, real.code), story
         elif replayed.kind is OutcomeKind.ERROR and _in_constructor(result):
-            assert real.kind is OutcomeKind.EXIT, story
+            # With two copies of 6.4.3, what XSched's exit() has them run crashes.
+            assert real.kind in (OutcomeKind.EXIT, OutcomeKind.CRASH), story
             assert (real.code, real.call) == (replayed.code, replayed.call), story
-            refused += real.code == 709
+            failed += 1
         elif _in_constructor(result):
             assert real.kind is replayed.kind, story
+            failed += 1
         else:
             assert real.kind is OutcomeKind.OK, (story, real.message or real.reason)
-    assert refused > 10
+    assert failed > 2
 
 
 def test_replay_and_the_queue_agree_on_what_works(
@@ -96,13 +98,15 @@ def test_replay_and_the_queue_agree_on_what_works(
 
 
 def test_repairs_of_the_case_help_the_real_hal(whole_matrix: dict[str, dict[str, Result]]) -> None:
+    if whole_matrix["second-runtime/none"]["replay"].outcome.kind not in FAULTS:
+        pytest.skip("this version of HIP lets a foreign stream pass")
     for consumer in ("hal", "xqueue"):
 
         def kind(fix: str, consumer: str = consumer) -> OutcomeKind:
             return whole_matrix[f"second-runtime/{fix}"][consumer].outcome.kind
 
-        assert kind("none") is OutcomeKind.EXIT
-        assert kind("primary-context-retain") is OutcomeKind.EXIT
+        assert kind("none") in FAULTS
+        assert kind("primary-context-retain") in FAULTS
         assert kind("bind-loaded-runtime") is OutcomeKind.OK
         assert kind("unify") is OutcomeKind.OK
 
@@ -112,11 +116,16 @@ def test_the_binding_passes_the_whole_handle(
 ) -> None:
     if not real_xsched.binding:
         pytest.skip("this build of XSched has no module xsched.hip")
-    works, refused = "create-in-worker/none/binding", "destroyed-stream/none/binding"
-    results = run_cells(real_target, real_paths, real_xsched, works, refused)
-    assert results[works].outcome.kind is OutcomeKind.OK, results[works].outcome.reason
-    outcome = results[refused].outcome
-    assert (outcome.kind, outcome.code) == (OutcomeKind.EXIT, 709)
+    ids = [
+        f"{pattern}/none/{consumer}"
+        for pattern in ("create-in-worker", "garbage-handle")
+        for consumer in ("binding", "hal")
+    ]
+    results = run_cells(real_target, real_paths, real_xsched, *ids)
+    works, _, passed_on, taken = (results[id].outcome for id in ids)
+    assert works.kind is OutcomeKind.OK, works.reason
+    assert passed_on.kind in FAULTS
+    assert (passed_on.kind, passed_on.code) == (taken.kind, taken.code)
 
 
 def test_the_old_binding_cuts_the_handle_that_its_own_library_takes(
@@ -127,5 +136,7 @@ def test_the_old_binding_cuts_the_handle_that_its_own_library_takes(
     results = run_cells(real_target, real_paths, old_xsched, hal, cut)
     assert results[hal].outcome.kind is OutcomeKind.OK, results[hal].outcome.reason
     outcome = results[cut].outcome
-    assert (outcome.kind, outcome.code) == (OutcomeKind.EXIT, 709), outcome.reason
-    assert outcome.call == "hipStreamGetFlags"
+    if outcome.code is None:  # HIP 7 follows it
+        assert outcome.kind is OutcomeKind.CRASH, outcome.reason
+    else:
+        assert (outcome.code, outcome.call) == (709, "hipStreamGetFlags")
