@@ -67,3 +67,16 @@ def test_a_cell_of_it_cannot_be_written_down(xdiag: Xdiag) -> None:
     done = xdiag("probe", "-p", "second-runtime", "-c", "hal", "--emit", "c", fake=False)
     assert done.returncode == 2
     assert "XSched" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_explain_reads_the_line_of_builds_before_1_2(xdiag: Xdiag, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text(
+        "[ERRO @ T3239 @ 03:15:40.687172] hip error 709: hipErrorContextIsDestroyed @"
+        " /src/platforms/hip/hal/src/hip_queue.cpp:32\n"
+    )
+    done = xdiag("explain", str(log), "--json", fake=False)
+    assert done.returncode == 1, done.stderr
+    failure = json.loads(done.stdout)["failures"][0]
+    assert (failure["kind"], failure["code"], failure["thread"]) == ("XSched", 709, "3239")
+    assert failure["call"] == "hipStreamGetFlags"

@@ -217,7 +217,8 @@ def outcome(cell: Cell, tellings: Sequence[Telling], platform: str) -> Outcome:
 
 def _said_by_xsched(cell: Cell, died_at: object, telling: Telling) -> dict[str, object]:
     """Fields of the outcome of a child that XSched has ended: it prints why, and exits."""
-    if not isinstance(died_at, int) or not native.is_xsched(cell.steps[died_at]):
+    # A queue's own thread may end the process in the middle of any later step.
+    if not isinstance(died_at, int) or not any(map(native.is_xsched, cell.steps[: died_at + 1])):
         return {}
     told = xsched_errors.last(telling.output)
     if told is None:
