@@ -72,7 +72,8 @@ private:
 class Queues {
 public:
     explicit Queues(const Asked &asked)
-        : hal_(open(asked.text("hal"))), preempt_(open(asked.text("preempt"))),
+        // libpreempt first: the other needs it, and looks where XSched was installed at first.
+        : preempt_(open(asked.text("preempt"))), hal_(open(asked.text("hal"))),
           create_call_(asked.text("create")) {
         find(hal_, create_call_.c_str(), create_hardware_);
         find(preempt_, "XQueueCreate", create_);
@@ -123,7 +124,7 @@ private:
         return queue;
     }
 
-    void *hal_, *preempt_;
+    void *preempt_, *hal_;
     std::string create_call_;
     int (*create_hardware_)(uint64_t *, void *) = nullptr;
     int (*create_)(uint64_t *, uint64_t, int64_t, int64_t) = nullptr;

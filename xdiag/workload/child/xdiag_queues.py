@@ -18,8 +18,9 @@ class Queues:
     """The libraries, opened; raises OSError where that fails."""
 
     def __init__(self, preempt: str, hal: str, create: str) -> None:
-        self._hal = ctypes.CDLL(hal)
+        # This one first: the other needs it, and looks where XSched was installed at first.
         self._preempt = ctypes.CDLL(preempt)
+        self._hal = ctypes.CDLL(hal)
         handle, out = ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint64)
         self._create = getattr(self._hal, create)
         self._create.argtypes = [out, ctypes.c_void_p]
