@@ -204,7 +204,6 @@ class Cell(Record, frozen=True):
     pattern: str
     fix: str
     consumer: str
-    platform: str = "hip"
     steps: tuple[Step, ...] = ()
     #: Variables that its process is started with, in braces what only the engine knows: {first} and
     #: {first_directory}, {copy_directory}, {audit}.  Lists of the loader come before what is there.
@@ -213,6 +212,7 @@ class Cell(Record, frozen=True):
     timeout: float = 10.0
     #: Set where the fix cannot be applied; the cell is then not run.
     not_applicable: str = ""
+    platform: str = "hip"
 
 
 class StepRecord(Record, frozen=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from xdiag import errors
+from xdiag import errors, platforms
 from xdiag.engine import judge, log
 from xdiag.engine.messages import Ended, Kill, Paths, Ready, Refused, Start, Started
 from xdiag.engine.warm_parent import START_PATIENCE, CannotStart, WarmParent, WarmParents
@@ -32,8 +32,6 @@ _SLEEPERS = 4
 #: More processes than this in one cell is a fork bomb, not an experiment.
 PROCESS_LIMIT = 64
 _NEVER = float("inf")
-#: A crash costs one child; this many questions may each cost one before the cell is given up.
-MAX_PROCESSES = 8
 
 
 @dataclass
@@ -72,6 +70,7 @@ class Engine:
         self._target = target
         self._paths = paths
         self._jobs = jobs
+        self._most_processes = platforms.get(target.platform).processes
         self._running: dict[int, _Running] = {}
         self._suspects: deque[_Running] = deque()
         self._numbers = 0
@@ -325,7 +324,7 @@ class Engine:
         )
         tellings = [*running.earlier, telling]
         stumbled = judge.stumbled_at(running.cell, telling)
-        if stumbled is not None and len(tellings) < MAX_PROCESSES:
+        if stumbled is not None and len(tellings) < self._most_processes:
             yield from self._start(running.cell, (*running.leave_out, stumbled), tellings)
             return
         yield Result(running.cell, judge.outcome(running.cell, tellings, self._target.platform))

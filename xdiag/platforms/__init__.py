@@ -51,6 +51,8 @@ class Platform:
     says: Mapping[int, str] = field(default_factory=dict)
     #: What the reader of every report on this platform has to know, in sentences.
     notes: tuple[str, ...] = ()
+    #: Child processes that a cell may cost: a call that crashes is left out in the next.
+    processes: int = 8
     #: Seconds that a cell may stay silent at least, however soon a pattern could be given up
     #: elsewhere.
     patience: float = 0.0

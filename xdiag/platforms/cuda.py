@@ -136,6 +136,8 @@ def _driver(step: Step) -> tuple[Step, ...] | NotApplicable:
     steps = [
         use.line("context = {R}.CtxGetCurrent()"),
         use.line("{R}.CtxGetDevice()", independent=True),
+        # 709 where the current context is one that was reset; CtxGetDevice answers for it.
+        use.line("asked = {R}.EventCreateWithFlags(0)", independent=True),
         use.line("{R}.StreamGetCtx({s})", independent=True),
         use.line("{R}.StreamGetId({s})", independent=True),
         use.line("{R}.StreamGetDevice({s})", independent=True),
@@ -280,6 +282,9 @@ PLATFORM = Platform(
         " destroyed, HIP's that the loaded copy does not know the handle. A bad handle is followed"
         " here, and crashes.",
     ),
+    # No call that takes a stream is safe for a bad handle: after two crashes the rest is known, and
+    # each takes seconds, in which the driver takes the process's context down (measured).
+    processes=3,
     # Making a context takes 0.3 s, and more than 2 s where many processes do it at once (measured).
     patience=10.0,
     device="/dev/nvidiactl",
