@@ -61,7 +61,9 @@ def patterns_page() -> str:
         " stands for whatever the consumer does with a stream; the steps that use it come after"
         " the empty line. `main & worker` act at the same moment, and `?` after a step says that"
         " its failure is no matter. A variable before the steps is there when the process is"
-        " started; what stands in braces is filled in, and comes before what the list has.",
+        " started; what stands in braces is filled in, and comes before what the list has. What"
+        " hypotheses expect is said for HIP; CUDA has its own, and tells the steps"
+        " in its own calls (docs/platforms.md).",
     ]
     parts += [_as_markdown(_pattern_section(pattern)) for pattern in PATTERNS]
     return "\n\n".join(parts) + "\n"
