@@ -117,7 +117,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     ),
     Consumer(
         id="replay",
-        title="the call order of XSched's HipQueue, without its exit",
+        title="the call order of XSched's queue, without its exit",
         does="Stops at the call at which XSched's HAL would have ended the process.",
         expand=_replay,
     ),

@@ -68,7 +68,8 @@ def label(result: Result) -> Label:
     parts = [_end(outcome)] if outcome.kind in seen.VIOLENT else []
     if outcome.code is not None:
         parts.insert(0, str(outcome.code))
-    text = printable("+".join(parts)) or "failed"
+    differ = "differ" if seen.contexts_differ(result) else "failed"
+    text = printable("+".join(parts)) or differ
     phase = seen.failing_phase(result)
     if phase in ("setup", "fix"):
         return Label(f"{phase}: {text}", "setup")
@@ -100,6 +101,8 @@ def explain(result: Result) -> str:
     parts = []
     if outcome.code is not None:
         parts.append(f"a call returned {outcome.code}{_named(outcome.name)}")
+    elif seen.contexts_differ(result):
+        parts.append("the current context is not the stream's, and XSched ends the process")
     elif outcome.kind is OutcomeKind.ERROR:
         parts.append("a step could not be done")
     if outcome.kind is OutcomeKind.CRASH:

@@ -64,10 +64,14 @@ def said_by_xsched(result: Result) -> bool:
 
 def refused(result: Result) -> bool:
     """Whether the use returned what this platform says of a handle that is no live stream."""
-    return (
-        result.outcome.code in platforms.get(result.cell.platform).refusals
-        and failing_phase(result) == "use"
-    )
+    refused = result.outcome.code in platforms.get(result.cell.platform).refusals
+    return (refused or contexts_differ(result)) and failing_phase(result) == "use"
+
+
+def contexts_differ(result: Result) -> bool:
+    """Whether the cell ended at the comparison at which XSched's CUDA queue leaves."""
+    outcome = result.outcome
+    return outcome.kind is OutcomeKind.ERROR and outcome.code is None and outcome.call == "equal"
 
 
 def copies(outcome: Outcome) -> list[list[tuple[str, Identity]]]:
