@@ -86,7 +86,10 @@ def _arguments(subject: Subject, made: Path) -> Iterator[str]:
     for name in ("torch", f"torch_{subject.build}", f"c10_{subject.build}", "torch_cpu", "c10"):
         if os.path.exists(f"{lib}/lib{name}.so"):
             yield f"-l{name}"
-    yield from ("-ldl", "-pthread")
+    # By this name, since a compiler without the link libstdc++.so takes the archive, and torch's
+    # libraries and the program would then have a C++ library each (seen on Ubuntu 24.04: a crash in
+    # ~locale).
+    yield from ("-l:libstdc++.so.6", "-ldl", "-pthread")
 
 
 def _why(ended: Ended) -> str:
