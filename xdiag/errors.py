@@ -28,5 +28,5 @@ def near_matches(wrong: str, known: list[str]) -> str:
     """The nearest known names as ``; did you mean a or b?``, empty if none is near."""
     import difflib
 
-    near = difflib.get_close_matches(wrong, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(wrong, list(dict.fromkeys(known)), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else ""

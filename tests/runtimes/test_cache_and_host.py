@@ -66,3 +66,24 @@ def test_containers(
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(text)
     assert facts._container(tmp_path) == kind
+
+
+def test_a_cache_that_cannot_be_written_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(CannotRun, match=r"runtimes: Permission denied; set XDG_CACHE_HOME"):
+        cache.folder("runtimes")
+    monkeypatch.setattr(cache, "_read_only", lambda path: True)
+    with pytest.raises(CannotRun, match=r"runtimes: Read-only file system; set XDG_CACHE_HOME"):
+        cache.folder("runtimes")
+
+
+def test_a_read_only_mount_is_told_from_a_directory_of_another_user(tmp_path: Path) -> None:
+    assert not cache._read_only(tmp_path)
+    mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    fixed = [place for _, place, _, options, *_ in mounts if "ro" in options.split(",")]
+    if not fixed:
+        pytest.skip("no file system is mounted read-only here")
+    assert cache._read_only(Path(fixed[0]))

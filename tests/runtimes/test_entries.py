@@ -158,3 +158,72 @@ def test_a_manifest_that_leads_elsewhere_is_refused(name: str, empty_machine: Pa
     made(empty_machine, "7.2.4-1", **{name: wrong})
     (refused,) = entries.refused()
     assert refused.reason == "its manifest is damaged: it names files elsewhere"
+
+
+def _flip(path: Path) -> None:
+    """Change one byte, with the size and the time kept."""
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("name", "matters"),
+    [
+        (LIBRARY, True), ("libc/usr/lib/libc.so.6", True), ("usr/lib/libamdhip64.so.7", True),
+        ("libc/usr/lib/ld-linux-x86-64.so.2", True), ("usr/lib/libother.so", False),
+    ],
+)  # fmt: skip
+def test_the_files_that_matter_most(name: str, matters: bool, empty_machine: Path) -> None:
+    folder = made(empty_machine, "7.2.4-1")
+    for other in ("libc/usr/lib/libc.so.6", "usr/lib/libother.so"):
+        (folder / other).write_text("a library")
+    files = [each for each in folder.rglob("*") if each.is_symlink() or each.is_file()]
+    made_of = tuple(
+        entries.file_of(folder, each) for each in files if each.name != entries.MANIFEST
+    )
+    manifest = msgspec.json.decode((folder / entries.MANIFEST).read_bytes(), type=entries.Manifest)
+    (folder / entries.MANIFEST).write_bytes(
+        msgspec.json.encode(msgspec.structs.replace(manifest, files=made_of))
+    )
+    (entry,) = entries.every()
+    assert entries.damage_of_main(entry) == ""
+    _flip(folder / name)
+    assert entries.damage_of_main(entry) == (f"{name} is not what was fetched" if matters else "")
+    assert entries.damage(entry) == f"{name} is not what was fetched"
+
+
+def test_what_holds_a_file(empty_machine: Path, tmp_path: Path) -> None:
+    folder = made(empty_machine, "7.2.4-1")
+    entry = entries.read(folder)
+    assert entries.holding(str(folder / LIBRARY)) == entry
+    (tmp_path / "link.so").symlink_to(folder / LIBRARY)
+    assert entries.holding(str(tmp_path / "link.so")) == entry
+    elsewhere = shutil.copytree(folder, tmp_path / "other" / folder.name, symlinks=True)
+    found = entries.holding(str(elsewhere / LIBRARY))
+    assert isinstance(found, entries.Entry) and found.runtime == str(elsewhere / LIBRARY)
+    _touch(elsewhere)
+    assert isinstance(entries.holding(str(elsewhere / LIBRARY)), entries.Refused)
+    (folder / entries.MANIFEST).unlink()
+    assert isinstance(entries.holding(str(folder / LIBRARY)), entries.Refused)
+
+
+def test_another_file_that_is_called_so_is_no_manifest(empty_machine: Path, tmp_path: Path) -> None:
+    library = tmp_path / "app" / "lib" / "libamdhip64.so"
+    library.parent.mkdir(parents=True)
+    library.write_text("a library")
+    assert entries.holding(str(library)) is None
+    for text in ('{"name": "a page", "icons": []}', "[" * 100000, "no JSON"):
+        (tmp_path / "app" / entries.MANIFEST).write_text(text)
+        assert entries.holding(str(library)) is None
+    (tmp_path / "app" / entries.MANIFEST).unlink()
+    os.mkfifo(tmp_path / "app" / entries.MANIFEST)
+    assert entries.holding(str(library)) is None
+
+
+def test_what_mends_it(empty_machine: Path, tmp_path: Path) -> None:
+    folder = made(empty_machine, "1:7.2.4-1~exp2")
+    assert entries.mended_by(str(folder)) == "mended by: xdiag runtimes add 1:7.2.4-1~exp2"
+    assert "cp -a" in entries.mended_by(str(tmp_path / "other" / folder.name))

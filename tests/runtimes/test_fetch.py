@@ -18,6 +18,7 @@ import elftools.elf.elffile  # noqa: F401  imported before a child gives up its 
 import pytest
 
 from runtimes.conftest import in_fork
+from runtimes.test_entries import LIBRARY, made
 from xdiag.errors import CannotRun, Usage
 from xdiag.runtimes import apt, entries, fetch, find
 
@@ -100,6 +101,7 @@ def test_two_at_once_fetch_once(
 def test_the_second_says_that_it_waits(
     fetched_cache: fetch.Added, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    os.utime(fetched_cache.runtime)  # one that is whole needs no lock
     said: list[str] = []
     with (Path(fetched_cache.path).parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -108,8 +110,68 @@ def test_the_second_says_that_it_waits(
             said.append(text)
             fcntl.flock(lock, fcntl.LOCK_UN)
 
-        fetch.add(say)
+        fetch.add(say, fetched_cache.package)
     assert "waiting" in said[0]
+
+
+@needs_root
+def test_what_is_there_needs_no_place_to_write(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(open_folder))
+    monkeypatch.setattr(fetch, "installed", lambda prefix: {})
+    folder = made(open_folder / "xdiag", "7.2.4-1")
+    # Of another user, who lets all read it.
+    for each in (open_folder / "xdiag", *(open_folder / "xdiag").rglob("*")):
+        if not each.is_symlink():
+            each.chmod(0o755 if each.is_dir() else 0o644)
+    said: list[str] = []
+    assert in_fork(lambda: fetch.add(_silent, "7.2").path, user=NOBODY) == (0, str(folder))
+    assert not fetch.add(said.append, "7.2").new
+    assert said == [f"libamdhip64-7 7.2.4-1 is there already, in {folder}"]
+    (folder / LIBRARY).write_bytes(b"another")
+    status, text = in_fork(lambda: fetch.add(_silent, "7.2").path, user=NOBODY)
+    assert status == 3
+    assert "runtimes: Permission denied; set XDG_CACHE_HOME" in text
+
+
+@pytest.mark.parametrize("name", ["a:b", "a;b"])
+def test_a_cache_that_no_library_path_can_hold_is_refused_before_anything_is_fetched(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+    monkeypatch.setattr(fetch, "installed", lambda prefix: {})
+    said: list[str] = []
+    with pytest.raises(CannotRun, match=r"colon or semicolon in it; set XDG_CACHE_HOME"):
+        fetch.add(said.append, "7.2")
+    assert said == []
+    assert not (tmp_path / name).exists()
+
+
+def test_a_package_that_many_suites_have_is_offered_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offers = tuple(
+        apt.Offer(f"libamdhip64-{number}", "1-1", suite)
+        for number in "567"
+        for suite in ("bookworm", "sid")
+    )
+
+    class Archive:
+        trouble = ""
+
+        def offers(self, prefix: str, pattern: object) -> tuple[apt.Offer, ...]:
+            return offers
+
+        def described(self, offers: tuple[apt.Offer, ...]) -> str:
+            return f"{len(offers)} offers"
+
+    monkeypatch.setattr(fetch.suites, "open_archive", lambda work, say: Archive())
+    adding = fetch._Adding(tmp_path, tmp_path, _silent)
+    with pytest.raises(CannotRun) as told:
+        adding._in_archive("libamdhip64-9", ())
+    hint = str(told.value).partition("did you mean ")[2].rstrip("?").split(" or ")
+    assert sorted(hint) == ["libamdhip64-5", "libamdhip64-6", "libamdhip64-7"]
 
 
 @pytest.mark.parametrize("last", ["Fetching libamdhip64", "Unpacking libhsa"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,27 @@ def test_this_machines_c_library_is_told_by_its_version() -> None:
     assert own_libc.machines_libc() == platform.libc_ver()[1]
 
 
+def with_hashes(of: entries.Entry) -> Path:
+    """Give an entry the hashes of its files; returns the runtime's file."""
+    folder = Path(of.path)
+    paths = [each for each in folder.rglob("*") if each.is_file() and each.suffix != ".json"]
+    files = tuple(entries.file_of(folder, each) for each in paths)
+    manifest = msgspec.structs.replace(of.manifest, files=files)
+    (folder / entries.MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    return Path(of.runtime)
+
+
+def test_a_runtime_of_another_cache_has_its_own_loader(
+    empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = entry(empty_machine, "6.9.1-1", needs="99.1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    assert entries.every() == ()
+    found = loader(newer)
+    assert found is not None and found.path == newer.loader
+    assert find.from_option(newer.runtime).library_dirs == newer.library_dirs
+
+
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
     """What runtimes were asked, and under which loader; all of them answer."""
@@ -96,6 +118,32 @@ def test_a_version_is_a_beginning_at_a_dot(
     assert choose.choose("6.1").runtime == one.runtime
     with pytest.raises(CannotRun, match=r"HIP 6.2 is not here .*`xdiag runtimes add 6.2`"):
         choose.choose("6.2")
+
+
+@pytest.mark.parametrize("by", ["version", "path", "link"])
+@pytest.mark.parametrize("harm", ["time", "byte"])
+def test_a_damaged_runtime_is_refused_by_version_and_by_path(
+    by: str, harm: str, empty_machine: Path, fake_agent: Path, no_gpu: None, tmp_path: Path,
+    answers: list[tuple[str, object]],
+) -> None:  # fmt: skip
+    made = entry(empty_machine, "6.9.1-1", needs="99.1")
+    runtime = with_hashes(made)
+    (tmp_path / "link.so").symlink_to(runtime)
+    named = {"version": "6.9", "path": str(runtime), "link": str(tmp_path / "link.so")}[by]
+    assert choose.choose(named).runtime == str(runtime)
+    answers.clear()
+    status = runtime.stat()
+    data = bytearray(runtime.read_bytes())
+    data[-1] ^= 1
+    runtime.write_bytes(data)
+    if harm == "byte":  # behind the same size and time
+        os.utime(runtime, ns=(status.st_atime_ns, status.st_mtime_ns))
+    told = r"lib/libamdhip64\.so\.6 (has changed since it was|is not what was) fetched; mended by:"
+    with pytest.raises(CannotRun, match=f"not used: .*{told} xdiag runtimes add 6.9.1-1"):
+        choose.choose(named)
+    with pytest.raises(CannotRun, match=f"not used: .*{told}"):
+        choose.choose()
+    assert answers == []  # it was not even loaded
 
 
 def test_a_file_that_is_called_like_a_version_is_a_file(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -158,8 +157,8 @@ def _show_cache(console: Console) -> None:
     if table.rows:
         console.print(table)
     for refused in entries.refused():
-        version = entries.named(os.path.basename(refused.path))[1]
-        told = f"Not used: {refused.path}: {refused.reason}; {_mended(version)}"
+        mended = entries.mended_by(refused.path)
+        told = f"Not used: {refused.path}: {refused.reason}; {mended}"
         console.print(Text(told), soft_wrap=True)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 from pathlib import Path
 
 from xdiag.errors import CannotRun
+
+#: Separators in LD_LIBRARY_PATH, which cannot be quoted there.
+SEPARATORS = ":;"
 
 
 def root() -> Path:
@@ -40,8 +44,16 @@ def folder(*parts: str) -> Path:
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise _unwritable(path, "Permission denied")
+        raise _unwritable(path, os.strerror(errno.EROFS if _read_only(path) else errno.EACCES))
     return path
+
+
+def _read_only(path: Path) -> bool:
+    """Whether the file system is, where not even root may write."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _unwritable(path: Path, reason: str) -> CannotRun:

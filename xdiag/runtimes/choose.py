@@ -16,7 +16,7 @@ from xdiag import platforms
 from xdiag.errors import CannotRun, Usage, near_matches
 from xdiag.model import Target
 from xdiag.runtimes import agent as native_parts
-from xdiag.runtimes import cache, find, on_hardware, own_libc, probe
+from xdiag.runtimes import cache, entries, find, on_hardware, own_libc, probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +32,6 @@ KERNEL_DRIVER = Path("/dev/kfd")
 _HIDING = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 #: Sources in the order in which they are asked for a GPU: what the user's programs load, first.
 _HARDWARE_ORDER = ("option", "torch", "rocm", "system", "cache")
-#: Separators in LD_LIBRARY_PATH, which cannot be quoted there.
-_SEPARATORS = ":;"
 #: A version in the place of a path: HIP's, "7.2" or "7.2.4", or a Debian package's, "7.2.4-1~exp2".
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*(-[0-9A-Za-z.+~]+)?")
 #: Debian's 5.2.3 is marked so (PT_GNU_STACK); glibc 2.41, NEWS: dlopen no longer makes stacks
@@ -118,7 +116,7 @@ class _Choice:
                 " the groups render and video usually may."
             )
         order = sorted(candidates, key=lambda each: _HARDWARE_ORDER.index(each.source))
-        for candidate in order:
+        for candidate in filter(self._as_fetched, order):
             target = self._on_hardware(candidate)
             if target is not None:
                 return target
@@ -145,18 +143,27 @@ class _Choice:
         """The newest runtime that works over the software agent; None where none does."""
         library = native_parts.library()
         self.failures.clear()
-        for candidate in candidates:
+        for candidate in filter(self._as_fetched, candidates):
             target = self._on_software(candidate, library)
             if target is not None:
                 return target
         return None
+
+    def _as_fetched(self, candidate: Candidate) -> bool:
+        """Whether a runtime's file is what was fetched, where it was; it is read for that."""
+        entry = own_libc.entry_of(candidate)
+        problem = entries.damage_of_main(entry) if entry else ""
+        if entry and problem:
+            told = f"{candidate.real_path}: not used: {problem}; {entries.mended_by(entry.path)}"
+            self.failures.append(told)
+        return not problem
 
     def _on_software(self, candidate: Candidate, library: Path) -> Target | None:
         problem = ""
         loader = own_libc.loader_for(candidate)
         for path, environment, notes in self._software_setups(candidate, library):
             loaded_from = (*path, *(loader.library_path if loader else ()))
-            if bad := next((each for each in loaded_from if set(each) & set(_SEPARATORS)), ""):
+            if bad := next((each for each in loaded_from if set(each) & set(cache.SEPARATORS)), ""):
                 problem = f"{bad} cannot be in LD_LIBRARY_PATH: it has a colon or semicolon in it"
                 continue
             answer, environment = self._asked(candidate, path, environment, loader)
@@ -305,7 +312,7 @@ class _Choice:
 def _hardware_paths(candidate: Candidate) -> tuple[tuple[str, ...], ...]:
     """Library paths to try: none, as the user's programs do; then the runtime's own directory."""
     own = candidate.library_dirs
-    if any(set(each) & set(_SEPARATORS) for each in own):
+    if any(set(each) & set(cache.SEPARATORS) for each in own):
         return ((),)
     # A copy of the file, elsewhere, finds nothing by $ORIGIN: it needs the directory in any case.
     by_origin = any("ORIGIN" in each for each in candidate.rpath)
@@ -341,6 +348,12 @@ def _is_of(candidate: Candidate, version: str) -> bool:
 
 def _no_such_version(version: str, candidates: tuple[Candidate, ...]) -> str:
     known = sorted({each.version for each in candidates if each.version}, key=find.version_key)
+    for each in entries.refused():
+        if entries.means(version, *entries.named(os.path.basename(each.path))):
+            return (
+                f"HIP {version} is here and is not used: {each.path}: {each.reason};"
+                f" {entries.mended_by(each.path)}"
+            )
     return (
         f"HIP {version} is not here (there {'is' if len(known) == 1 else 'are'}"
         f" {', '.join(known) or 'none'}): `xdiag runtimes add {version}` fetches it, without root,"
@@ -372,6 +385,8 @@ def _elsewhere(facts: platforms.Platform) -> str:
 
 def _nothing_found(found: find.Found) -> str:
     problems = "".join(f"; {each.problem}" for each in found.candidates)
+    for each in entries.refused():
+        problems += f"; not used: {each.path}: {each.reason}; {entries.mended_by(each.path)}"
     return (
         "no HIP runtime on this machine: `xdiag runtimes add` fetches AMD's, without root, or name"
         f" one with --runtime PATH (looked at: {'; '.join(found.looked)}{problems})"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from xdiag.errors import CannotRun, Usage, near_matches
 from xdiag.model import Record
-from xdiag.runtimes import entries, find, suites
+from xdiag.runtimes import cache, entries, find, suites
 from xdiag.runtimes.apt import Apt, Failed, Offer, Planned, installed
 from xdiag.runtimes.assemble import assemble
 from xdiag.runtimes.workplace import fresh, refuse_small_disk, replace, workplace
@@ -89,8 +89,14 @@ def add_all(say: Say, wanted: tuple[str, ...] = (), *, again: bool = False) -> t
             )
     present = {each: v for each, v in installed(_PREFIX).items() if _PACKAGE.fullmatch(each)}
     of_system = {text: _installed(text, present, say) for text in wanted or ("",)}
-    if all(of_system.values()):
-        return tuple(each for each in of_system.values() if each)
+    # What is there needs no place to write in, nor the lock.
+    here = {text: of_system[text] or (None if again else _whole(text)) for text in of_system}
+    if all(here.values()):
+        for each in here.values():
+            if each and each.path:
+                say(_is_there(each))
+        return tuple(each for each in here.values() if each)
+    _refuse_separators()
     with workplace(say) as (folder, work):
         adding = _Adding(folder, work, say)
         found = {
@@ -131,8 +137,9 @@ class _Adding:
         if problem := entries.damage(entry):
             self.say(f"{entry.path}: {problem}: it is fetched again")
             return None
-        self.say(f"{entry.package} {entry.version} is there already, in {entry.path}")
-        return _added(entry, new=False)
+        added = _added(entry, new=False)
+        self.say(_is_there(added))
+        return added
 
     def look(self, text: str) -> NotThere:
         """Find out where to fetch it from; raises CannotRun if it cannot be had."""
@@ -300,6 +307,29 @@ def _installed(text: str, present: dict[str, str], say: Say) -> Added | None:
     say(f"{package} {present[package]} is installed on this system: nothing to fetch")
     runtime = find.loader_finds(f"libamdhip64.so.{_number(package)}")
     return Added(package, present[package], source="system", new=False, runtime=runtime)
+
+
+def _whole(text: str) -> Added | None:
+    """The entry that ``text`` means, if it is what was fetched, and no refused one is meant too."""
+    for each in entries.refused():
+        if text and entries.means(text, *entries.named(Path(each.path).name)):
+            return None
+    entry = entries.by_version(text) if text else _newest_entry()
+    return None if entry is None or entries.damage(entry) else _added(entry, new=False)
+
+
+def _is_there(added: Added) -> str:
+    return f"{added.package} {added.version} is there already, in {added.path}"
+
+
+def _refuse_separators() -> None:
+    """Raises CannotRun where no runtime of the cache could be used afterwards."""
+    folder = str(cache.root())
+    if set(folder) & set(cache.SEPARATORS):
+        raise CannotRun(
+            f"a runtime in {folder} could not be used: LD_LIBRARY_PATH cannot hold a path with a"
+            " colon or semicolon in it; set XDG_CACHE_HOME to another directory"
+        )
 
 
 def _newest_entry() -> entries.Entry | None:

@@ -11,7 +11,7 @@ from xdiag.discover import libraries, python_environment, rocm, torch
 from xdiag.discover.distributions import Distributions
 from xdiag.discover.libraries import LibraryFile, Place
 from xdiag.discover.root import Root
-from xdiag.errors import XdiagError
+from xdiag.errors import CannotRun, XdiagError
 from xdiag.loader import cache
 from xdiag.loader.cpu import this_cpu
 from xdiag.model import Record
@@ -70,15 +70,20 @@ def _stub(candidate: Candidate) -> Candidate:
 
 
 def from_option(path: str, platform: str = "hip") -> Candidate:
-    """The runtime that the user named; raises Usage or CannotRun if it cannot be one."""
+    """The runtime that the user named; raises Usage or CannotRun if it cannot be one.
+
+    One that ``xdiag runtimes add`` has fetched, in whatever directory, is refused by its path as it
+    is by its version.
+    """
     path = os.path.abspath(path)
     facts = platforms.get(platform)
+    held = entries.holding(path) if os.path.isfile(path) else None
+    if isinstance(held, entries.Refused):
+        raise CannotRun(f"{path} is not used: {held.reason}; {entries.mended_by(held.path)}")
     read_runtime(path, facts.proof)
     place = Place("option", path)
-    for entry in entries.every():
-        if os.path.samefile(entry.runtime, path):
-            place = Place("option", path, library_dirs=entry.library_dirs, package=_package(entry))
-            break
+    if held is not None and os.path.samefile(held.runtime, path):
+        place = Place("option", path, library_dirs=held.library_dirs, package=_package(held))
     candidate = libraries.library(path, place, Root(), facts.library.removesuffix(".so"))
     if candidate is None:
         raise XdiagError(f"{path}: vanished while it was looked at")

@@ -30,10 +30,10 @@ def loader_for(candidate: LibraryFile) -> Loader | None:
 
 
 def entry_of(candidate: LibraryFile) -> entries.Entry | None:
-    """The entry of xdiag's cache that this runtime is; None where it is none."""
-    for entry in entries.every():
-        if os.path.realpath(entry.runtime) == candidate.real_path:
-            return entry
+    """The entry, in whatever directory, that this runtime is; None where it is none."""
+    entry = entries.holding(candidate.real_path)
+    if isinstance(entry, entries.Entry) and os.path.realpath(entry.runtime) == candidate.real_path:
+        return entry
     return None
 
 
