@@ -113,8 +113,10 @@ def command(
     if journal and resume:
         raise Usage("--resume FILE already names the journal; leave --journal out")
     consumers, files = choose_consumers(consumer, xsched, platform)
+    told_here = [each for each in PATTERNS if platform in each.platforms]
     chosen = (
-        pick(PATTERNS, patterns, "pattern"),
+        # One of another platform is a row of dashes: for those who ask for it by name.
+        pick(PATTERNS if patterns else told_here, patterns, "pattern"),
         pick(FIXES, fixes, "fix"),
         consumers,
     )
