@@ -10,8 +10,9 @@ from api.made import NEW, OLD, entry, measured
 from xdiag.api.changes import changes
 from xdiag.api.handles import BAD, HANDLES
 from xdiag.api.readings import Reading, is_answer, named, readings, worst
-from xdiag.api.safe import nearest, questions
+from xdiag.api.safe import around, questions
 from xdiag.api.shipped import shipped
+from xdiag.api.telling import telling
 from xdiag.consumers import CONSUMERS, SAFE_QUESTIONS
 from xdiag.model import parse_step
 
@@ -131,16 +132,30 @@ def test_calls_that_do_something_are_no_questions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "label"),
-    [("6.4.1", "6.4"), ("7.0.1", "6.4"), ("7.2.9", "7.2"), ("7.10.1", "7.2"), ("5.2.1", "6.4")],
+    ("version", "labels"),
+    [
+        ("6.4.1", ["6.4"]),
+        ("6.9", ["6.4", "7.2"]),
+        ("7.0.1", ["6.4", "7.2"]),
+        ("7.2.9", ["7.2"]),
+        ("7.10.1", ["7.2"]),
+        ("5.2.1", ["6.4"]),
+    ],
 )
-def test_the_measurement_to_go_by(version: str, label: str) -> None:
-    assert nearest((NEW, OLD), version).label == label
+def test_the_measurements_to_go_by(version: str, labels: list[str]) -> None:
+    assert [each.label for each in around((NEW, OLD), version)] == labels
 
 
 def test_no_measurement_to_go_by() -> None:
     with pytest.raises(ValueError, match="nothing was measured"):
-        nearest((), "7.2")
+        around((), "7.2")
+
+
+def test_between_two_versions_only_what_reports_on_both_is_telling() -> None:
+    old, new, between = (telling("hip", version) for version in ("6.4", "7.2", "7.0"))
+    assert old is not None and new is not None and between == old & new
+    # 7.0 removed most of the checks that 6.4 has.
+    assert "StreamIsCapturing" in old and "StreamIsCapturing" not in between
 
 
 def test_the_driver_consumer_asks_the_safe_questions_first_in_their_order() -> None:

@@ -59,6 +59,8 @@ def test_answers_of_a_call(api: Call) -> None:
     assert row.split()[-1] == "709"
     assert "asked as hipStreamQuery(h)" in done.stdout
     assert api("--call", "StreamQuery", "--version", "5.2").stdout == done.stdout
+    two = api("--call", "hipStreamQuery,hipMemsetAsync", "--version", "5.2").stdout
+    assert "asked as hipStreamQuery(" in two and "asked as hipMemsetAsync(" in two
 
 
 def test_answers_to_a_kind_of_handle(api: Call) -> None:
@@ -127,7 +129,6 @@ def test_safe_questions(api: Call) -> None:
         ("7.2.53211", "7.2", ""),
         ("7.2.4", "7.2", ""),
         ("7.9", "7.2", "shown is 7.2, the newest before it"),
-        ("6.0", "5.7", "shown is 5.7, the newest before it"),
         ("4.5", "5.2", "shown is 5.2, the oldest there is"),
     ],
 )
@@ -138,6 +139,39 @@ def test_safe_questions_of_a_version_that_was_not_measured(
     assert done.returncode == 0
     assert list(json.loads(done.stdout)["by_version"]) == [shown]
     assert (says in done.stderr) if says else done.stderr == ""
+
+
+def test_between_two_versions_only_what_is_safe_on_both_is_safe(api: Call) -> None:
+    done = api("--safe", "--json", "--version", "7.0")
+    assert done.stderr == (
+        "xdiag: HIP 7.0 was not measured; shown is what is safe on both 6.4 and 7.2, those"
+        " around it\n"
+    )
+    (between,) = json.loads(done.stdout)["by_version"].values()
+    sides = [
+        {each["call"]: each for each in json.loads(api("--safe", "--json", "--version", v).stdout)
+         ["by_version"][v]}
+        for v in ("6.4", "7.2")
+    ]  # fmt: skip
+    for each in between:
+        for wrong in ("harmed_by", "fooled_by"):
+            either = {kind for side in sides for kind in side.get(each["call"], {}).get(wrong, [])}
+            assert set(each.get(wrong, [])) == either, each["call"]
+    shown = api("--safe", "--version", "7.0").stdout
+    assert "HIP 7.0, not measured: safe on 6.4 and 7.2" in shown
+    assert all(measured.subject.build_id in shown for measured in shipped()[-2:])
+
+
+@pytest.mark.skipif(len(LABELS) < 2, reason="one version was measured")
+def test_changes_on_a_narrow_terminal_break_no_word(api: Call, home: dict[str, str]) -> None:
+    home["COLUMNS"] = "40"
+    lines = api("--changes", f"{LABELS[0]}..{LABELS[-1]}", "-c", "StreamQuery").stdout.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert lines[0] == "hipStreamQuery"
+    home["COLUMNS"] = "100"
+    wide = api("--changes", f"{LABELS[0]}..{LABELS[-1]}", "-c", "StreamQuery").stdout
+    words = {word for line in lines[: lines.index("")] for word in line.split()}
+    assert words <= {*wide.split(), *(f"{label}:" for label in LABELS)}
 
 
 @pytest.mark.parametrize(
@@ -153,6 +187,19 @@ def test_safe_questions_of_a_version_that_was_not_measured(
         (("--changes", ""), "--changes takes two versions"),
         (("--changes", "5.2..", "--safe"), "cannot both be"),
         (("--runtime", "7.2"), "--runtime goes with --measure"),
+        (("--rounds", "3"), "--rounds goes with --measure"),
+        (("--jobs", "1"), "--jobs goes with --measure"),
+        (("--agent", "auto"), "--agent goes with --measure"),
+        (("--no-kernel-cache",), "--no-kernel-cache goes with --measure"),
+        (("--changes", "5.2..7.2", "--version", "6.4"), "leave --version out"),
+        (("--safe", "--call", "StreamQuery"), "no --call"),
+        (("--safe", "--handle", "foreign"), "no --handle"),
+        (("--call", ""), "an empty name matches no call"),
+        (("--call", "StreamQuery,"), "an empty name matches no call"),
+        (("--handle", ""), "an empty name matches no kind of handle"),
+        (("--version", ""), "HIP '' was not measured"),
+        (("--measure", "--version", "new"), "'new' is no version"),
+        (("--measure", "--runtime", "7.2", "--version", "7.2"), "not both"),
         (("--json", "--format", "csv"), "cannot both be"),
         (("--safe", "--format", "csv"), "csv is for the table itself"),
     ],
@@ -176,11 +223,13 @@ def test_measuring_on_the_fake_runtime(xdiag: Call, tmp_path: Path) -> None:
         "--handle", "foreign,garbage", "-o", str(file), fault="hipStreamGetFlags=segv",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    calls = json.loads(file.read_text())["measured"][0]["calls"]
-    assert calls["StreamQuery"]["live"] == {"answers": {"0": 2}}
-    assert calls["StreamQuery"]["foreign"] == {"answers": {"709": 2}}
+    (found,) = json.loads(file.read_text())["measured"]
+    calls, times = found["calls"], 2 * len(found["circumstances"])
+    assert times > 8
+    assert calls["StreamQuery"]["live"] == {"answers": {"0": times}}
+    assert calls["StreamQuery"]["foreign"] == {"answers": {"709": times}}
     # A call that does not succeed with a live stream is not judged.
-    assert calls["StreamGetFlags"]["live"] == {"answers": {"SIGSEGV": 2}}
+    assert calls["StreamGetFlags"]["live"] == {"answers": {"SIGSEGV": times}}
     assert "gives SIGSEGV" in calls["StreamGetFlags"]["garbage"]["unasked"]
     assert calls["StreamGetId"]["foreign"] == {"absent": True}
 
@@ -195,6 +244,14 @@ def test_what_a_runtime_does_not_offer_is_a_reason(xdiag: Call, tmp_path: Path) 
     calls = json.loads(file.read_text())["measured"][0]["calls"]
     assert "registration" in calls["LaunchKernel"]["live"]["unasked"]
     assert "registration" in calls["LaunchKernel"]["stale-per-thread"]["unasked"]
-    assert calls["EventRecord"]["live"] == {"answers": {"0": 1}}
+    assert list(calls["EventRecord"]["live"]["answers"]) == ["0"]
     shown = xdiag("api", "--measure", "--rounds", "1", "--call", "LaunchKernel").stdout
     assert "not asked" in shown and "Not asked: HIP" in shown
+
+
+def test_a_version_that_no_runtime_is_of_is_refused_before_anything_is_measured(
+    xdiag: Call,
+) -> None:
+    done = xdiag("api", "--measure", "--changes", "4.1..4.2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1 and "HIP '4.1' is not to be measured" in done.stderr

@@ -13,8 +13,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from xdiag import __version__, platforms
+from xdiag.api.circumstances import after, before, circumstances, environment
 from xdiag.api.handles import CONTROL, HANDLES, Handle
-from xdiag.api.measured_data import EXIT, HANG, PATIENCE, ROUNDS, SURE, Entry, Measured, Subject
+from xdiag.api.measured_data import (
+    EXIT,
+    HANG,
+    PATIENCE,
+    ROUNDS,
+    SURE,
+    Circumstance,
+    Entry,
+    Measured,
+    Subject,
+)
 from xdiag.api.questions import QUESTIONS, Question, Way
 from xdiag.api.readings import named, succeeded
 from xdiag.engine.run import Engine
@@ -26,14 +37,22 @@ if TYPE_CHECKING:
     from xdiag.engine.messages import Paths
     from xdiag.model import Outcome, Result, StepRecord, Target
 
+    #: Call, way, kind of handle, circumstance, number of the round.
+    Key = tuple[str, int, str, str, int]
+
 #: Whether the address of a stream that is gone is a stream's again.  This call looks the handle up
 #: in the set of live streams and does not follow it (measured on 5.2.3, 5.7.1, 6.4.3 and 7.2.4).
 _IS_IT_BACK = "main: {R}.GetStreamDeviceId(h) ?"
 _OPEN = ("main: A = open(first, local)", "main: A.Init(0)")
 
 
-def steps_of(handle: Handle, way: Way) -> tuple[Step, ...]:
-    """The story of one question: the handle, what the call is asked with besides, the call."""
+def steps_of(
+    handle: Handle, way: Way, past: Sequence[str] = (), later: Sequence[str] = ()
+) -> tuple[Step, ...]:
+    """The story of one question: the handle, what the call is asked with besides, the call.
+
+    ``past`` are steps that come before the handle is what it is to be, ``later`` those after.
+    """
 
     def read(lines: Iterable[str]) -> list[Step]:
         return [parse_step(line.replace("{R}", handle.asked)) for line in lines]
@@ -46,9 +65,11 @@ def steps_of(handle: Handle, way: Way) -> tuple[Step, ...]:
         *read(_OPEN),
         *read(handle.make),
         *read(way.owner if handle.owned else ()),
+        *read(past),
         *read(handle.then),
         *(step for step in prepared if step not in late),
         *read(handle.last),
+        *read(later),
         *late,
         *read((_IS_IT_BACK,) if handle.gone else ()),
         msgspec.structs.replace(ask, phase="use"),
@@ -56,14 +77,26 @@ def steps_of(handle: Handle, way: Way) -> tuple[Step, ...]:
     return steps
 
 
-def cell(question: Question, way: int, handle: Handle, number: int, patience: float) -> Cell:
-    """One question as a cell; ``number`` tells the rounds apart."""
+def cell(
+    question: Question,
+    way: int,
+    handle: Handle,
+    circumstance: Circumstance,
+    number: int,
+    patience: float,
+    variables: dict[str, str],
+) -> Cell:
+    """One question in one circumstance as a cell; ``number`` tells the rounds apart.
+
+    ``variables`` are those of the circumstance; ``patience`` is in seconds.
+    """
     return Cell(
-        id=f"{question.call}/{way}/{handle.id}/{number}",
+        id=f"{question.call}/{way}/{handle.id}/{circumstance.id}/{number}",
         pattern=handle.id,
         fix="none",
         consumer=question.call,
-        steps=steps_of(handle, question.ways[way]),
+        steps=steps_of(handle, question.ways[way], before(circumstance), after(circumstance)),
+        environment=variables,
         timeout=patience,
     )
 
@@ -107,64 +140,88 @@ def _why_not(outcome: Outcome) -> str:
     return f"cannot be set up: {call}: {how}"
 
 
-def together(entries: Sequence[Entry]) -> Entry:
-    """Several rounds' entries as one: every answer that came, the most frequent first."""
-    if absent := next((entry for entry in entries if entry.absent), None):
+def together(entries: Sequence[tuple[str, Entry]]) -> Entry:
+    """Several rounds' entries, each with the id of its circumstance, as one.
+
+    Every answer that came, the most frequent first.
+    """
+    if absent := next((entry for _, entry in entries if entry.absent), None):
         return absent
     counted: dict[str, int] = {}
-    for entry in entries:
+    where: dict[str, dict[str, None]] = {}
+    for circumstance, entry in entries:
         for answer, times in entry.answers.items():
             counted[answer] = counted.get(answer, 0) + times
+            where.setdefault(answer, {})[circumstance] = None
     if not counted:
-        return entries[0]
-    return Entry(answers=dict(sorted(counted.items(), key=lambda item: (-item[1], item[0]))))
+        return entries[0][1]
+    order = sorted(counted, key=lambda answer: (-counted[answer], answer))
+    return Entry(
+        answers={answer: counted[answer] for answer in order},
+        where={answer: tuple(where[answer]) for answer in order} if len(order) > 1 else {},
+    )
 
 
 class _Asking:
     """One measurement on its way."""
 
     def __init__(
-        self, engine: Engine, rounds: int, patience: float, tell: Callable[[Result], None]
+        self,
+        engine: Engine,
+        target: Target,
+        rounds: int,
+        patience: float,
+        tell: Callable[[Result], None],
     ) -> None:
         self._engine = engine
         self._rounds = rounds
         self._patience = patience
         self._tell = tell
+        self._circumstances = {each.id: each for each in circumstances(target)}
+        self._variables = {
+            each.id: environment(each, target) for each in self._circumstances.values()
+        }
 
     def ask(
         self, wanted: Iterable[tuple[Question, int, Handle]]
     ) -> dict[tuple[str, int, str], Entry]:
-        """Every question wanted, in all its rounds."""
+        """Every question wanted, in every circumstance, in all its rounds."""
         asked = {
-            (question.call, way, handle.id, number): (question, way, handle)
+            (question.call, way, handle.id, circumstance, number): (question, way, handle)
             for question, way, handle in wanted
+            for circumstance in self._circumstances
             for number in range(self._rounds)
         }
-        found = self._run(asked, self._patience)
+        found = self._run(asked, self._patience, self._tell)
         # Whatever came too late is asked once more, with time enough.
         late = {
             key: asked[key] for key, outcome in found.items() if outcome.kind == OutcomeKind.HANG
         }
-        found.update(self._run(late, max(SURE, self._patience)))
-        merged: dict[tuple[str, int, str], list[Entry]] = {}
-        for (call, way, handle_id, _), outcome in found.items():
-            merged.setdefault((call, way, handle_id), []).append(answer_of(outcome))
+        found.update(self._run(late, max(SURE, self._patience), lambda result: None))
+        merged: dict[tuple[str, int, str], list[tuple[str, Entry]]] = {}
+        for (call, way, handle_id, circumstance, _), outcome in found.items():
+            entries = merged.setdefault((call, way, handle_id), [])
+            entries.append((circumstance, answer_of(outcome)))
         return {key: together(entries) for key, entries in merged.items()}
 
     def _run(
         self,
-        asked: dict[tuple[str, int, str, int], tuple[Question, int, Handle]],
+        asked: dict[Key, tuple[Question, int, Handle]],
         patience: float,
-    ) -> dict[tuple[str, int, str, int], Outcome]:
-        cells = {
-            key: cell(question, way, handle, key[-1], patience)
-            for key, (question, way, handle) in asked.items()
-        }
+        tell: Callable[[Result], None],
+    ) -> dict[Key, Outcome]:
+        cells = {}
+        for key, (question, way, handle) in asked.items():
+            *_, circumstance, number = key
+            cells[key] = cell(
+                question, way, handle, self._circumstances[circumstance], number, patience,
+                self._variables[circumstance],
+            )  # fmt: skip
         keys = {made.id: key for key, made in cells.items()}
         found = {}
         for result in self._engine.run(cells.values()):
             found[keys[result.cell.id]] = result.outcome
-            self._tell(result)
+            tell(result)
         return {key: found[key] for key in cells}
 
 
@@ -181,13 +238,14 @@ def measure(
 ) -> Measured:
     """Measure these calls with these kinds of handle on one runtime; the control is always asked.
 
-    ``patience`` is in seconds.  Raises CannotRun where no cell can be run at all.
+    Each is asked ``rounds`` times in each of the circumstances that can be had.  ``patience`` is in
+    seconds.  Raises CannotRun where no cell can be run at all.
     """
     started = datetime.datetime.now(datetime.timezone.utc)
     control = next(handle for handle in HANDLES if handle.id == CONTROL)
     others = [handle for handle in handles if not handle.control]
     with Engine(target, paths, jobs=jobs) as engine:
-        asking = _Asking(engine, rounds, patience, on_result)
+        asking = _Asking(engine, target, rounds, patience, on_result)
         live = asking.ask(
             (question, way, control)
             for question in questions
@@ -217,10 +275,11 @@ def measure(
         schema_version=SCHEMA_VERSION,
         xdiag=__version__,
         started=started.isoformat(timespec="seconds"),
-        subject=_subject(target),
+        subject=subject_of(target),
         rounds=rounds,
         patience=patience,
         calls=calls,
+        circumstances=circumstances(target),
     )
 
 
@@ -249,7 +308,8 @@ def _not_judged(question: Question, entry: Entry, platform: str) -> str:
     return f"not askable here: with a live stream {prefix}{question.call} gives {said}"
 
 
-def _subject(target: Target) -> Subject:
+def subject_of(target: Target) -> Subject:
+    """What a measurement of a target says that it was made on."""
     package = re.search(r"/(libamdhip64-[^/]+_[^/]+)/", target.runtime)
     return Subject(
         platform=target.platform,
@@ -262,7 +322,10 @@ def _subject(target: Target) -> Subject:
     )
 
 
-def count(questions: Sequence[Question], handles: Collection[Handle], rounds: int) -> int:
+def count(
+    questions: Sequence[Question], handles: Collection[Handle], rounds: int, target: Target
+) -> int:
     """How many processes a measurement takes at the most, without those asked again."""
-    ways = sum(len(question.ways) for question in questions)
-    return rounds * (ways + len(questions) * sum(not handle.control for handle in handles))
+    ways = sum(len(_ways(question, target.version)) for question in questions)
+    others = sum(not handle.control for handle in handles)
+    return rounds * len(circumstances(target)) * (ways + len(questions) * others)

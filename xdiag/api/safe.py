@@ -98,14 +98,19 @@ def _safety(call: str, measured: Sequence[Measured]) -> Safety | None:
     )
 
 
-def nearest(measured: Sequence[Measured], version: str) -> Measured:
-    """The measurement to go by for a version: its own, else the newest before it, else the oldest.
+def around(measured: Sequence[Measured], version: str) -> tuple[Measured, ...]:
+    """The measurements to go by for a version: its own, else the newest before and the next after.
 
-    Raises ValueError where there is none at all.
+    Between two that were measured nobody knows when the one became the other: what holds on both
+    sides is to be relied on.  Before the oldest and after the newest there is one.  Raises
+    ValueError where there is none at all.
     """
     wanted = version_key(".".join(version.split(".")[:2]))
     ordered = sorted(measured, key=lambda each: version_key(each.label))
     if not ordered:
         raise ValueError("nothing was measured")
     before = [each for each in ordered if version_key(each.label) <= wanted]
-    return before[-1] if before else ordered[0]
+    after = [each for each in ordered if version_key(each.label) > wanted]
+    if before and version_key(before[-1].label) == wanted:
+        return (before[-1],)
+    return (*before[-1:], *after[:1])

@@ -19,10 +19,18 @@ def progress(
     wanted: bool | None, cells: Sequence[Cell], known: int
 ) -> Iterator[Callable[[Result], None]]:
     """A function to call with each result; shows progress on standard error if it is wanted."""
+    with progress_of(wanted, sum(not cell.not_applicable for cell in cells), known) as tell:
+        yield tell
+
+
+@contextmanager
+def progress_of(
+    wanted: bool | None, total: int, known: int = 0
+) -> Iterator[Callable[[Result], None]]:
+    """The same where only the number of cells is known before, or the most that there may be."""
     if not (sys.stderr.isatty() if wanted is None else wanted):
         yield lambda result: None
         return
-    total = sum(not cell.not_applicable for cell in cells)
     if sys.stderr.isatty():
         yield from _bar(total, known)
     else:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +22,7 @@ from xdiag.render.text import count
 from xdiag.render.text import markdown as escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -29,11 +30,15 @@ if TYPE_CHECKING:
     from xdiag.api.measured_data import Measured
     from xdiag.api.safe import Safety
 
+    #: What the safe questions are told of: versions, each with the measurements to go by for it.
+    ByVersion = Mapping[str, tuple[Measured, ...]]
 
 #: Kinds of handle that are named in one cell of a table.
 _MOST_KINDS = 2
 #: Columns that a call's name may take beside wide neighbours.
 _NAME = 28
+#: On a terminal of fewer columns a table would break words in the middle.
+_NARROW = 60
 
 # ---- changes ----
 
@@ -127,7 +132,9 @@ def show_changes(sheet: Sheet, console: Console) -> None:
     """Print the changes."""
     heads = ("call", "handle", sheet.measured[0].label, sheet.measured[-1].label)
     rows = change_rows(sheet)
-    if rows:
+    if rows and console.width < _NARROW:
+        _show_narrow(console, heads, rows)
+    elif rows:
         # A call is named once, and long names give way to the kinds of handle.
         calls = [row[0] for row in rows]
         named = [
@@ -140,6 +147,19 @@ def show_changes(sheet: Sheet, console: Console) -> None:
         console.print(Text(sentence))
     console.print()
     show_measured_on(console, (sheet.measured[0], sheet.measured[-1]))
+
+
+def _show_narrow(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The same without a table: a call, its kinds of handle, and what each version says below."""
+    *_, before, after = heads
+    named = ""
+    for call, handles, was, now in rows:
+        if call != named:
+            console.print(Text(call, style="bold"))
+            named = call
+        for indent, line in ((2, handles), (4, f"{before}: {was}"), (4, f"{after}: {now}")):
+            console.print(Padding(Text(line), (0, 0, 0, indent)))
+    console.print()
 
 
 # ---- safe questions ----
@@ -175,36 +195,50 @@ SAFE_HEADS = (
 )
 
 
-def safe_data(measured: Sequence[Measured]) -> dict[str, object]:
+def safe_data(sheet: Sheet, by_version: ByVersion) -> dict[str, object]:
     """The safe questions by version and of all together, as plain data."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "by_version": {each.label: questions(each) for each in measured},
-        "of_all": questions(*measured),
+        "by_version": {label: questions(*each) for label, each in by_version.items()},
+        "of_all": questions(*sheet.measured),
     }
 
 
-def render_safe(sheet: Sheet, form: str, width: int | None = None) -> str:
-    """The safe questions as text: ``table``, ``markdown`` or ``json``."""
+def render_safe(
+    sheet: Sheet, form: str, by_version: ByVersion | None = None, width: int | None = None
+) -> str:
+    """The safe questions as text: ``table``, ``markdown`` or ``json``.
+
+    ``by_version`` says which versions they are told of; without it, each that was measured.
+    """
+    by_version = _each(sheet) if by_version is None else by_version
     if form == "json":
-        return json_document.record(safe_data(sheet.measured))
+        return json_document.record(safe_data(sheet, by_version))
     if form == "markdown":
-        return safe_markdown(sheet) + "\n"
-    return printed(lambda console: show_safe(sheet, console), width)
+        return _safe_markdown(sheet, by_version) + "\n"
+    return printed(lambda console: show_safe(sheet, console, by_version), width)
 
 
-def _safe_sections(sheet: Sheet) -> list[tuple[str, tuple[Safety, ...]]]:
-    sections = [(f"HIP {each.label}", questions(each)) for each in sheet.measured]
-    if len(sheet.measured) > 1:
-        labels = ", ".join(each.label for each in sheet.measured)
+def _each(sheet: Sheet) -> dict[str, tuple[Measured, ...]]:
+    return {each.label: (each,) for each in sheet.measured}
+
+
+def _safe_sections(sheet: Sheet, by_version: ByVersion) -> list[tuple[str, tuple[Safety, ...]]]:
+    sections = []
+    for label, each in by_version.items():
+        title = f"HIP {label}"
+        if len(each) > 1:
+            title += f", not measured: safe on {' and '.join(side.label for side in each)}"
+        sections.append((title, questions(*each)))
+    if len(by_version) > 1:
+        labels = ", ".join(by_version)
         sections.append((f"where the version is not known: {labels}", questions(*sheet.measured)))
     return sections
 
 
-def safe_markdown(sheet: Sheet) -> str:
-    """The safe questions as tables."""
+def _safe_markdown(sheet: Sheet, by_version: ByVersion) -> str:
     parts = []
-    for title, safeties in _safe_sections(sheet):
+    for title, safeties in _safe_sections(sheet, by_version):
         parts += [
             f"### Safe questions: {title}",
             markdown_table(SAFE_HEADS, safe_rows(safeties, sheet.full_name(""))),
@@ -212,9 +246,9 @@ def safe_markdown(sheet: Sheet) -> str:
     return "\n\n".join(parts)
 
 
-def show_safe(sheet: Sheet, console: Console) -> None:
-    """Print the safe questions."""
-    for title, safeties in _safe_sections(sheet):
+def show_safe(sheet: Sheet, console: Console, by_version: ByVersion | None = None) -> None:
+    """Print the safe questions; see ``render_safe``."""
+    for title, safeties in _safe_sections(sheet, by_version or _each(sheet)):
         console.print(Text(title, style="bold"))
         _show(console, SAFE_HEADS, safe_rows(safeties, sheet.full_name("")))
         console.print()

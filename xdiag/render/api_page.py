@@ -22,6 +22,7 @@ from xdiag.render.api_table import (
     measured_on,
     overview_markdown,
     reasons,
+    varying,
     whole,
 )
 from xdiag.render.markdown import table as markdown_table
@@ -82,8 +83,15 @@ def page() -> str:
         "## How it was measured",
         "Every question is a [step](patterns.md) of a story told by a fresh process: the runtime is"
         " opened, the handle is made, the call's other arguments are made for the copy of the"
-        " library that is asked, then the call is made once. It is asked several times, since what"
-        f" a call finds in freed memory differs. One that has not returned after {PATIENCE:g} s is"
+        " library that is asked, then the call is made once. A call that follows a bad handle"
+        " answers by what lies there, and that differs from program to program; so each question is"
+        " asked in each of these circumstances, and every answer that came is told, the most"
+        " frequent first:",
+        _circumstances(sheet),
+        "Another program may still get an answer that is not among them, where they differ, as"
+        " they do for these kinds of handle (calls whose answers differ):",
+        _varying(sheet),
+        f"One that has not returned after {PATIENCE:g} s is"
         f" asked again; after {SURE:g} s more it hangs. A call that does not succeed with a live"
         " stream is not judged. Success is no lie where the handle is documented as valid. What"
         " happens later, when accepted work is carried out, is not part of the answer.",
@@ -176,6 +184,30 @@ def _calls(sheet: Sheet) -> list[str]:
                 markdown_table(heads, by_call(sheet, call)),
             ]
     return parts
+
+
+def _circumstances(sheet: Sheet) -> str:
+    """The circumstances of all versions, each with the versions it holds for, if not for all."""
+    found: dict[str, list[str]] = {}
+    for measured in sheet.measured:
+        for each in measured.circumstances:
+            found.setdefault(f"`{each.id}`: {escaped(each.title)}", []).append(measured.label)
+    every = len(sheet.measured)
+    return "\n".join(
+        f"- {told}" + ("" if len(labels) == every else f" (HIP {', '.join(labels)})")
+        for told, labels in found.items()
+    )
+
+
+def _varying(sheet: Sheet) -> str:
+    by_version = {measured.label: varying(measured) for measured in sheet.measured}
+    heads = ("handle", *(f"HIP {label}" for label in by_version))
+    rows = [
+        (handle, *(str(found.get(handle, 0)) for found in by_version.values()))
+        for handle in sheet.handles
+        if any(handle in found for found in by_version.values())
+    ]
+    return markdown_table(heads, rows)
 
 
 def _not_asked(sheet: Sheet) -> str:

@@ -22,6 +22,7 @@ from xdiag.render import json_document
 from xdiag.render.markdown import table as markdown_table
 from xdiag.render.styles import TERMINAL
 from xdiag.render.terminal import printed, show_pairs
+from xdiag.render.text import count
 from xdiag.render.text import markdown as escaped
 
 if TYPE_CHECKING:
@@ -130,13 +131,20 @@ def measured_on(measured: Sequence[Measured]) -> list[tuple[str, str]]:
                         if each.subject.agent == "software"
                         else each.subject.device or "a GPU",
                         f"{each.started[:10]}, xdiag {each.xdiag}",
-                        f"each question {each.rounds} times",
+                        _how_often(each),
                     ),
                 )
             ),
         )
         for each in measured
     ]
+
+
+def _how_often(measured: Measured) -> str:
+    times = f"each question {count(measured.rounds, 'time')}"
+    if not measured.circumstances:
+        return times
+    return f"{times} in each of {count(len(measured.circumstances), 'circumstance')}"
 
 
 def reasons(sheet: Sheet) -> list[tuple[str, str]]:
@@ -216,6 +224,15 @@ def by_handle(sheet: Sheet, handle: str) -> list[tuple[str, ...]]:
 def marks(sheet: Sheet, version: int, call: str) -> list[Reading]:
     """The worst reading of each bad kind of handle, in the catalogue's order."""
     return [worst(call, handle, sheet.entry(version, call, handle)) for handle in BAD]
+
+
+def varying(measured: Measured) -> dict[str, int]:
+    """Kinds of handle, and how many calls answer them differently from process to process."""
+    found = dict.fromkeys((handle.id for handle in HANDLES), 0)
+    for row in measured.calls.values():
+        for handle, entry in row.items():
+            found[handle] = found.get(handle, 0) + (len(entry.answers) > 1)
+    return {handle: times for handle, times in found.items() if times}
 
 
 def counts(sheet: Sheet, version: int) -> dict[str, int]:
