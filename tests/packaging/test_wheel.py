@@ -17,6 +17,7 @@ NATIVE = {
     "xdiag/_lib/audit/libxdiag-audit.so": "libxdiag-audit.so",
     "xdiag/_lib/agent/libhsa-runtime64.so.1": "libhsa-runtime64.so.1",
     "xdiag/_lib/kernel-cache/libamd_comgr.so.2": "libamd_comgr.so.2",
+    "xdiag/_lib/kernel-cache/libamd_comgr.so.3": "libamd_comgr.so.3",
 }
 GLIBC = {"libc.so.6", "libdl.so.2", "libpthread.so.0", "ld-linux-x86-64.so.2"}
 
