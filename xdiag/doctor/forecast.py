@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PROGRAM, TORCH, XSCHED, SCRIPT = "the program", "torch", "XSched", "the script's own files"
 #: Names the library on every page, and opens it only in processes of its own.
 OURSELVES = "xdiag"
+#: Folders beside an editable project's packages that its programs import nothing of.
+_TEST_SUITES = ("test", "tests")
 #: Top-level packages that are parties of their own, or the providers of what the others open.
 _TOLD_BY_THEMSELVES = ("torch", "xsched", "rocm_sdk", "_rocm_sdk", "xdiag")
 #: Functions that open what they are given; a literal that is in a list is given to one of them.
@@ -242,7 +244,7 @@ class _Telling:
         return {
             package: mentions
             for package, mentions in self.patient.mentions.by_package().items()
-            if not package.startswith(_TOLD_BY_THEMSELVES)
+            if not package.startswith(_TOLD_BY_THEMSELVES) and package not in _TEST_SUITES
         }
 
     # ---- callers -----------------------------------------------------------------------------

@@ -76,9 +76,7 @@ def choose(
     else:
         found = find.find(platform)
         # First what the machine's own programs could load.
-        candidates = tuple(
-            sorted(found.usable(), key=lambda each: own_libc.loader_for(each) is not None)
-        )
+        candidates = own_libc.loadable_first(found.usable())
         nothing = _nothing_found(found)
         if runtime is not None:
             nothing = _no_such_version(runtime, candidates)

@@ -15,6 +15,8 @@ from xdiag.runtimes import entries
 from xdiag.runtimes.find import version_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from xdiag.discover.libraries import LibraryFile
 
 
@@ -27,6 +29,11 @@ def loader_for(candidate: LibraryFile) -> Loader | None:
     if not here or version_key(entry.needs_libc) <= version_key(here):
         return None
     return Loader(path=entry.loader, library_path=entry.libc_dirs, libc=entry.libc)
+
+
+def loadable_first(candidates: Iterable[LibraryFile]) -> tuple[LibraryFile, ...]:
+    """The same in the same order, but first those that this machine's own programs could load."""
+    return tuple(sorted(candidates, key=lambda each: loader_for(each) is not None))
 
 
 def entry_of(candidate: LibraryFile) -> entries.Entry | None:

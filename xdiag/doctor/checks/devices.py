@@ -117,15 +117,15 @@ def _container(patient: Patient) -> Finding:
 
 def _answer(patient: Patient) -> Finding:
     """Ask the runtime that torch brings, or else the first usable one, in a process of its own."""
-    from xdiag.runtimes import find, probe
+    from xdiag.runtimes import find, own_libc, probe
 
     if patient.devices.kfd is None:
         return skipped("there is no /dev/kfd")
-    candidates = find.find().usable()
+    candidates = own_libc.loadable_first(find.find().usable())
     if not candidates:
         return skipped("there is no usable runtime to ask")
     chosen = next((each for each in candidates if each.source == "torch"), candidates[0])
-    answer = probe.ask(chosen.real_path)
+    answer = probe.ask(chosen.real_path, loader=own_libc.loader_for(chosen))
     evidence = [f"asked: {chosen.real_path}"]
     evidence += [f"HSA runtime below it: {path}" for path in answer.hsa]
     if answer.problem:
