@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from xdiag.errors import CannotRun, Usage
-from xdiag.journal import Header, Journal, default_path, read, still_valid
+from xdiag.journal import Header, Journal, default_path, is_default, read, still_valid
 from xdiag.model import SCHEMA_VERSION, Cell, Outcome, OutcomeKind, Result, Target
 
 TARGET = Target("hip", "/opt/rocm/lib/libamdhip64.so.5", "software", version="5.2", build_id="ab")
@@ -111,3 +111,14 @@ def test_the_default_place_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert default_path().parent == tmp_path / "xdiag"
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
     assert default_path().name.startswith("xdiag-matrix-")
+
+
+def test_a_journal_that_nobody_named_is_known_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for place in (str(tmp_path), "/proc/nowhere"):
+        monkeypatch.setenv("XDG_STATE_HOME", place)
+        kept = default_path()
+        assert is_default(kept)
+        assert not is_default(kept.with_name("mine.jsonl"))
+        assert not is_default(tmp_path / kept.name)

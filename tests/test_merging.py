@@ -15,6 +15,7 @@ from runs import cell, reports, run_report
 from xdiag import session
 from xdiag.errors import Usage
 from xdiag.merging import Merged, faulty, given_twice, merge, read, single
+from xdiag.model import Result
 from xdiag.render import merging as rendering
 from xdiag.saved import Saved, manner, names, place_of, run_of
 
@@ -40,6 +41,45 @@ def test_rows_agree_or_tell_who_has_seen_what() -> None:
         ("error", (old, hard)), ("ok", (new,)),
     ]  # fmt: skip
     assert merged.lacking(cross) == (hard,)
+
+
+def test_what_one_run_has_agrees_with_nothing() -> None:
+    both, alone, other = cell("same-thread"), cell("cross-thread"), cell("creator-exited")
+    merged = over(
+        run_report([both, alone, other], version="5.2.1"),
+        run_report([both], version="6.4.0", planned=3),
+    )
+    assert [row.pattern for row in merged.agreeing] == ["same-thread"]
+    assert [row.pattern for row in merged.alone] == ["cross-thread", "creator-exited"]
+    told = "2 runs, 3 cells: 1 agree, 0 differ, 2 in one run only"
+    assert rendering.summary(merged) == told
+    for form in ("table", "markdown", "html"):
+        assert told in rendering.render(merged, form, 120)
+    # What one run has is shown and explained all the same.
+    ((_, cells),) = rendering.partial(merged)
+    assert len(cells) == 2
+    three = over(OLD, NEW, HARD)
+    assert rendering.summary(three) == "3 runs, 2 cells: 1 agree, 1 differ"
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "html"])
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_reasons_for_which_cells_were_not_run(form: str, beside: bool) -> None:
+    def skipped(pattern: str, reason: str) -> Result:
+        return cell(pattern, kind="skipped", reason=reason)
+
+    merged = over(
+        run_report([skipped("same-thread", "no x"), skipped("cross-thread", "no y")],
+                   version="5.2.1"),
+        run_report([skipped("same-thread", "no x"), cell("cross-thread")], version="6.4.0"),
+        run_report([cell("same-thread"), cell("cross-thread")], version="7.2.0"),
+    )  # fmt: skip
+    told = [(why, len(cells)) for why, cells in rendering.not_run(merged)]
+    assert told == [("5.2.1, 6.4.0: no x", 1), ("5.2.1: no y", 1)]
+    text = rendering.render(merged, form, 120, beside=beside)
+    assert "5.2.1, 6.4.0: no x" in text and "5.2.1: no y" in text
+    one = over(run_report([skipped("same-thread", "no x")]))
+    assert [why for why, _ in rendering.not_run(one)] == ["no x"]
 
 
 def test_a_run_that_is_given_twice_counts_once() -> None:

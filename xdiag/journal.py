@@ -7,6 +7,7 @@ is left out when the file is read again.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from xdiag.model import Cell
+
+#: As ``default_path`` names them.
+_DEFAULT_NAME = re.compile(r"(xdiag-)?matrix-[0-9]{8}T[0-9]{6}-[0-9]+\.jsonl")
 
 
 class Header(Record, frozen=True):
@@ -44,6 +48,15 @@ def default_path() -> Path:
         return Path(tempfile.gettempdir()) / f"xdiag-{name}"
     usable = os.access(folder, os.W_OK | os.X_OK)
     return folder / name if usable else Path(tempfile.gettempdir()) / f"xdiag-{name}"
+
+
+def is_default(path: Path) -> bool:
+    """Whether a journal is where ``default_path`` puts those that nobody named, and called so."""
+    folders = (default_path().parent, Path(tempfile.gettempdir()))
+    here = os.path.realpath(path.parent)
+    return _DEFAULT_NAME.fullmatch(path.name) is not None and any(
+        here == os.path.realpath(folder) for folder in folders
+    )
 
 
 class Journal:

@@ -81,8 +81,13 @@ class Merged(Record, frozen=True):
 
     @property
     def agreeing(self) -> tuple[Row, ...]:
-        """The rows that are one answer."""
-        return tuple(row for row in self.rows if row.agrees)
+        """The rows that more than one run has, with one answer."""
+        return tuple(row for row in self.rows if row.agrees and len(row.runs) > 1)
+
+    @property
+    def alone(self) -> tuple[Row, ...]:
+        """The rows that one run has: there is nothing that they could agree with."""
+        return tuple(row for row in self.rows if len(row.runs) == 1)
 
     @property
     def differing(self) -> tuple[Row, ...]:

@@ -6,18 +6,22 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from support import build_fake
+
+from xdiag.runtimes.agent import library as software_agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Xdiag = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -211,3 +215,73 @@ def test_a_terminated_xdiag_takes_its_children_along(
     process.send_signal(number)
     process.wait(timeout=10)
     assert not psutil.wait_procs(family, timeout=10)[1]
+
+
+# ---- journals of several runtimes, and of none that is named ----
+
+
+@pytest.fixture
+def newer_library(fake_library: Path, tmp_path: Path) -> Path:
+    """The fake runtime as another version."""
+    del fake_library  # for what it asks of the machine
+    return build_fake(
+        tmp_path, "-Wl,--no-as-needed", str(software_agent()), "-DFAKE_VERSION=60342133"
+    )
+
+
+def _interrupted_and_resumed(
+    home: dict[str, str], fake_library: Path, *options: str
+) -> tuple[str, subprocess.CompletedProcess[str]]:
+    """Interrupt a run, go on as it says; the first one's error output, and the second one."""
+    process = _start(
+        home, fake_library, *CHOSEN, *options, "-j", "1", "--timeout", "60",
+        fault="hipDeviceReset=hang", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    folder = Path(home["XDG_STATE_HOME"]) / "xdiag"
+    _wait_for(lambda: any(len(_lines(each)) >= 4 for each in folder.glob("*.jsonl*")))
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    told = err.decode()
+    command = told.strip().rpartition("go on with: xdiag ")[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "xdiag", *shlex.split(command)], env=home, text=True,
+        capture_output=True, timeout=100, check=False,
+    )  # fmt: skip
+    return told, done
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_journal_that_nobody_named_is_gone_when_the_run_is_complete(
+    several: bool, home: dict[str, str], fake_library: Path, newer_library: Path
+) -> None:
+    options = ["--runtime", str(newer_library)] if several else []
+    _, done = _interrupted_and_resumed(home, fake_library, *options)
+    assert done.returncode == 0, done.stderr
+    assert "?" not in done.stdout.split() and "interrupted" not in done.stdout
+    assert list((Path(home["XDG_STATE_HOME"]) / "xdiag").iterdir()) == []
+
+
+def test_a_journal_that_was_named_is_kept(xdiag: Xdiag, tmp_path: Path) -> None:
+    journal = tmp_path / "mine"
+    assert xdiag(*CHOSEN, "--journal", str(journal)).returncode == 0
+    assert xdiag(*CHOSEN, "--resume", str(journal)).returncode == 0
+    assert len(_lines(journal)) == 9
+
+
+def test_a_mistyped_journal_of_several_runtimes_is_refused(
+    xdiag: Xdiag, newer_library: Path, tmp_path: Path
+) -> None:
+    several = [*CHOSEN, "--runtime", str(newer_library)]
+    assert xdiag(*several, "--journal", str(tmp_path / "kept")).returncode == 0
+    there = sorted(each.name for each in tmp_path.glob("kept*"))
+    assert there == ["kept.5.2.21153", "kept.6.3.42133"]
+    done = xdiag(*several, "--resume", str(tmp_path / "kebt"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no kebt.6.3.42133 or kebt.5.2.21153" in done.stderr
+    assert "did you mean kept?" in done.stderr
+    assert not list(tmp_path.glob("kebt*"))
+    # One of two is enough: the run may have been interrupted before it came to the other.
+    (tmp_path / there[0]).unlink()
+    assert xdiag(*several, "--resume", str(tmp_path / "kept")).returncode == 0

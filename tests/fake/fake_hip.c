@@ -116,8 +116,11 @@ static void fault(const char *call)
     return 709
 
 API int hipInit(unsigned flags) { ENTER; return flags ? 1 : 0; }
-API int hipRuntimeGetVersion(int *v) { ENTER; *v = 50221153; return 0; }
-API int hipDriverGetVersion(int *v) { ENTER; *v = 50221153; return 0; }
+#ifndef FAKE_VERSION
+#define FAKE_VERSION 50221153
+#endif
+API int hipRuntimeGetVersion(int *v) { ENTER; *v = FAKE_VERSION; return 0; }
+API int hipDriverGetVersion(int *v) { ENTER; *v = FAKE_VERSION; return 0; }
 API int hipGetDeviceCount(int *n) { ENTER; *n = 2; return 0; }
 API int hipGetDevice(int *d) { ENTER; *d = 0; return 0; }
 API int hipSetDevice(int d) { ENTER; return d > 1 ? 101 : 0; }

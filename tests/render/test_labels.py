@@ -81,3 +81,17 @@ def test_copies_are_told_apart_by_device_inode_and_namespace(make):
     assert [[name for name, _ in copy] for copy in seen.copies(result.outcome)] == [
         ["A", "C"], ["B"], ["D"],
     ]  # fmt: skip
+
+
+def test_legend_says_where_a_second_copy_does_not_even_start(make):
+    cells = [
+        make.ended("crash", at=1, signal="SIGSEGV", pattern=pattern)
+        for pattern in ("same-thread", "second-runtime-deepbind")
+    ]
+    for order in (cells, cells[::-1]):
+        ((mark, meaning),) = legend(order, make.target())
+        assert mark == Label("setup: SEGV", "setup")
+        assert meaning.endswith("hipInit crashes")
+        assert meaning.count("second-runtime-deepbind: Where the program is no PIE") == 1
+    ((_, meaning),) = legend(cells[:1], make.target())
+    assert "PIE" not in meaning

@@ -64,6 +64,34 @@ def test_nothing_is_wider_than_the_terminal_and_nothing_is_lost(width: int) -> N
     assert all(version in heads for version in versions)
 
 
+@pytest.mark.parametrize("width", range(30, 150, 3))
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_a_group_is_whole_or_has_rows_of_its_own(width: int, count: int) -> None:
+    versions = ("5.2.1", "6.4.3", "7.2.4")
+    fixes = ("none", "primary-context-retain", "unify", "preload", "path-order", "local")
+    merged = merge(
+        single(
+            run_report([cell("same-thread", fix, kind="error", code=int(version[0]))
+                        for fix in fixes[:count]], version=version)
+        )
+        for version in versions
+    )  # fmt: skip
+    rows = [line.split()[1:] for line in lines(merged, width) if line.startswith("same-thread")]
+    for row in filter(None, rows):
+        # Beside another group stand only whole ones.
+        assert len(set(row)) == 1 or all(row.count(each) == count for each in row)
+    assert sorted(mark for row in rows for mark in row) == sorted("567" * count)
+
+
+def test_as_many_whole_groups_as_fit_stand_beside_each_other() -> None:
+    rows = [
+        line.split()[1:]
+        for line in lines(over("5.2.1", "6.4.3", "7.2.4", "8.0.0"), 36)
+        if line.startswith("same-thread")
+    ]
+    assert rows == [["5"] * 3 + ["6"] * 3, ["7"] * 3 + ["8"] * 3]
+
+
 def test_runs_of_one_version_are_told_apart_by_more() -> None:
     merged = merge(
         single(run_report([cell()], version="6.4.3", system=system)) for system in ("A", "B")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,7 +108,7 @@ def command(
     from xdiag.cli.progress import progress as progress_of
     from xdiag.engine.plan import plan
     from xdiag.fixes import FIXES
-    from xdiag.journal import default_path, read
+    from xdiag.journal import default_path, is_default, read
     from xdiag.patterns import PATTERNS
 
     if journal and resume:
@@ -137,6 +138,8 @@ def command(
         journal_of = _journal_of(kept, target, several=len(targets) > 1)
         known = _known(journal_of, cells, target) if resume else []
         runs.append(_Run(target, cells, journal_of, known))
+    if resume and not any(run.journal.exists() for run in runs):
+        raise Usage(_no_journal(kept, targets))
 
     reports = []
     with progress_of(
@@ -161,7 +164,7 @@ def command(
             err=True,
         )
         return INTERRUPTED
-    if not (journal or resume):
+    if not journal and (not resume or is_default(kept)):
         for run in runs:
             run.journal.unlink(missing_ok=True)
     return FAULT_FOUND if any(map(session.faulty, reports)) else NOTHING_WRONG
@@ -220,6 +223,22 @@ def _known(journal: Path, cells: list[Cell], target: Target) -> list[Result]:
 
 def _journal_of(kept: Path, target: Target, *, several: bool) -> Path:
     return kept.with_name(f"{kept.name}.{target.version}") if several else kept
+
+
+def _no_journal(kept: Path, targets: Sequence[Target]) -> str:
+    """That no run on any of these has kept a journal of this name, and what is called like it."""
+    from xdiag.errors import near_matches
+
+    names: list[str] = []
+    with suppress(OSError):
+        names = [path.name for path in kept.parent.iterdir()]
+    ends = [f".{target.version}" for target in targets]
+    known = [name.removesuffix(end) for name in names for end in ends if name.endswith(end)]
+    told = " or ".join(f"{kept.name}{end}" for end in ends)
+    return (
+        f"cannot read the journal {kept}: there is no {told} in {kept.parent}"
+        f"{near_matches(kept.name, known)}"
+    )
 
 
 def _check_named_once(targets: Sequence[Target]) -> None:

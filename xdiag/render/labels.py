@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from xdiag import platforms
 from xdiag.model import OutcomeKind
+from xdiag.patterns import PATTERNS
 from xdiag.render import seen
 from xdiag.render.text import printable
 
@@ -42,6 +43,9 @@ class Label:
     text: str
     style: str
 
+
+#: The pattern in which a second copy crashes by itself in some programs; its note says in which.
+_MAY_NOT_START = "second-runtime-deepbind"
 
 #: For a cell that has no result: the run was interrupted, or the cell was not planned.
 NO_RESULT = Label("?", "absent")
@@ -123,6 +127,17 @@ def _named(name: str) -> str:
     return f" ({name})" if name else ""
 
 
+def _remark(result: Result) -> str:
+    """What the catalogue says of a violent end before the stream was used, where it expects one."""
+    cell, kind = result.cell, result.outcome.kind
+    if cell.pattern != _MAY_NOT_START or cell.platform != "hip" or kind not in seen.VIOLENT:
+        return ""
+    if label(result).style != "setup":
+        return ""
+    note = next(each.note for each in PATTERNS if each.id == _MAY_NOT_START)
+    return f"{_MAY_NOT_START}: {note.rstrip('.')}"
+
+
 def legend(
     results: Iterable[Result], target: Target, *, complete: bool = True
 ) -> list[tuple[Label, str]]:
@@ -142,6 +157,8 @@ def legend(
             if says:
                 meaning += f". {says.rstrip('.')}"
             found[mark] = meaning
+        if (remark := _remark(result)) and remark not in found[mark]:
+            found[mark] += f". {remark}"
     if not complete:
         found[NO_RESULT] = "no result: not asked for, or the run was interrupted before it"
     order = list(STYLES)

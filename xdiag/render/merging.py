@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.padding import Padding
 from rich.text import Text
 
+from xdiag.model import FAULTS
 from xdiag.render import html_page, json_document, seen, side_by_side, table
 from xdiag.render.header import STANDS_IN
 from xdiag.render.labels import Label, label, legend
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from xdiag.merging import Merged, Row, Seen
+    from xdiag.model import Result
     from xdiag.saved import Run
 
 #: In the matrix, where the runs do not agree.
@@ -59,12 +61,12 @@ def render(merged: Merged, form: str, width: int | None = None, *, beside: bool 
 
 
 def summary(merged: Merged) -> str:
-    """How many runs and cells, and how many cells differ."""
-    agreeing, differing = len(merged.agreeing), len(merged.differing)
-    text = f"{count(len(merged.runs), 'run')}, {count(agreeing + differing, 'cell')}:"
+    """How many runs and cells, how many cells differ, and how many only one of the runs has."""
+    text = f"{count(len(merged.runs), 'run')}, {count(len(merged.rows), 'cell')}:"
     if len(merged.runs) == 1:
         return f"{text} nothing to agree or differ with"
-    return f"{text} {agreeing} agree, {differing} differ"
+    text += f" {len(merged.agreeing)} agree, {len(merged.differing)} differ"
+    return f"{text}, {len(merged.alone)} in one run only" if merged.alone else text
 
 
 def cautions(merged: Merged) -> list[str]:
@@ -170,16 +172,34 @@ def hypotheses(merged: Merged) -> list[tuple[str, str]]:
     ]
 
 
+def not_run(merged: Merged) -> list[tuple[str, list[Result]]]:
+    """The reasons for which cells were not run and in which runs, with the cells.
+
+    The commonest come first.  A reason is that of the first of the runs that did not run a cell.
+    """
+    shown = side_by_side.short_names(merged)
+    reasons: dict[str, list[Result]] = {}
+    for row in merged.rows:
+        for each in row.seen:
+            outcome = each.result.outcome
+            if not outcome.reason or outcome.kind in FAULTS:
+                continue
+            who = ", ".join(shown[id] for id in each.runs)
+            told = f"{who}: {outcome.reason}" if len(merged.runs) > 1 else outcome.reason
+            reasons.setdefault(told, []).append(each.result)
+    return sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))
+
+
 def _cell(row: Row) -> str:
     return f"{row.pattern}/{row.fix}/{row.consumer}"
 
 
 def partial(merged: Merged) -> list[tuple[tuple[str, ...], list[str]]]:
-    """Cells that agree and that not all runs have: by the runs that lack them."""
+    """Cells that do not differ and that not all runs have: by the runs that lack them."""
     named = names(merged.runs)
     found: dict[tuple[str, ...], list[str]] = {}
-    for row in merged.agreeing:
-        if lacking := merged.lacking(row):
+    for row in merged.rows:
+        if row.agrees and (lacking := merged.lacking(row)):
             found.setdefault(tuple(named[id] for id in lacking), []).append(_cell(row))
     return list(found.items())
 
@@ -215,8 +235,7 @@ def _legend(
 ) -> list[tuple[Label, str]]:
     if not merged.runs:
         return []
-    rows = merged.rows if beside else merged.agreeing
-    shown = [each.result for row in rows for each in (row.seen if beside else row.seen[:1])]
+    shown = [each.result for row in merged.rows if beside or row.agrees for each in row.seen]
     # The newest runtime's, whose remarks hold for a label that older ones share.
     entries = legend(shown, merged.runs[-1].target, complete=all(m.complete() for m in made))
     if merged.differing and not beside:
@@ -244,9 +263,9 @@ def show(merged: Merged, console: Console, *, beside: bool = False) -> None:
     entries = _legend(merged, made, beside=beside)
     if beside:
         side_by_side.show(side_by_side.side_by_side(merged), console)
-        table.show_legend(entries, (), console)
+        table.show_legend(entries, not_run(merged), console)
     else:
-        table.show_matrices(made, entries, console)
+        table.show_matrices(made, entries, console, reasons=not_run(merged))
     if weighed := hypotheses(merged):
         console.print(Text("\nwhat the runs make of each explanation", style="bold"))
         console.print()
@@ -301,6 +320,9 @@ def markdown(merged: Merged, *, beside: bool = False) -> str:
     if entries := _legend(merged, made, beside=beside):
         meanings = [(mark.text, meaning) for mark, meaning in entries]
         parts += ["## Legend", markdown_table(("label", "meaning"), meanings)]
+    if reasons := not_run(merged):
+        items = [f"- {count(len(cells), 'cell')}: {escaped(why)}" for why, cells in reasons]
+        parts.append("\n".join(["Not run:", "", *items]))
     if weighed := hypotheses(merged):
         parts.append("## What the runs make of each explanation")
         parts.append(markdown_table(("hypothesis", "mark"), weighed))
@@ -432,6 +454,7 @@ def html(merged: Merged, *, beside: bool = False) -> str:
         heads=RUN_HEADS,
         legend=_legend(merged, made, beside=beside),
         matrices=made,
+        not_run=not_run(merged),
         groups={
             one.consumer: one.groups
             for one in (side_by_side.side_by_side(merged) if beside else ())

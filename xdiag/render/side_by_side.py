@@ -74,7 +74,7 @@ def short_names(merged: Merged) -> dict[str, str]:
 
 
 def show(made: Sequence[SideBySide], console: Console) -> None:
-    """Print them, as many groups beside each other as the console is wide."""
+    """Print them, as many whole groups beside each other as the console is wide."""
     fixes = dict.fromkeys(fix for one in made for group in one.groups for fix in group.matrix.fixes)
     numbers = {fix: str(place) for place, fix in enumerate(fixes, 1)}
     numbered = False
@@ -102,18 +102,25 @@ def _heads(one: SideBySide, width: int, numbers: dict[str, str]) -> dict[str, st
 
 
 def _bands(one: SideBySide, width: int, heads: dict[str, str]) -> list[list[Group]]:
-    """The groups in rows of what fits; a group that is too wide by itself is cut."""
+    """The groups in rows of what fits whole; one that is too wide by itself has rows of its own.
+
+    Columns of two versions are compared by their place: no row has a part of one beside another.
+    """
     room = width - max(cell_len(printable(pattern)) for pattern in one.patterns) - _GAP
-    bands: list[list[Group]] = [[]]
-    left = room
+    bands: list[list[Group]] = []
+    left = 0
     for group in one.groups:
-        for piece in _pieces(group, room, heads):
-            needed = _width(piece, heads)
-            if bands[-1] and needed > left:
-                bands.append([])
-                left = room
-            bands[-1].append(piece)
+        pieces = _pieces(group, room, heads)
+        needed = _width(group, heads)
+        if len(pieces) > 1:
+            bands += [[piece] for piece in pieces]
+            left = 0
+        elif needed <= left:
+            bands[-1].append(group)
             left -= needed + _GAP
+        else:
+            bands.append([group])
+            left = room - needed - _GAP
     return bands
 
 
