@@ -114,7 +114,8 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     code = (
         "import sys; from xdiag.report.excerpt import excerpt\n"
         # Not ru_maxrss, which remembers the process that it was before exec.
-        "def most(): return [int(x.split()[1]) for x in open('/proc/self/status') if 'VmHWM' in x][0]\n"
+        "def most():\n"
+        "    return [int(x.split()[1]) for x in open('/proc/self/status') if 'VmHWM' in x][0]\n"
         "before = most()\n"
         "told = excerpt(sys.argv[1], (600_000,))\n"
         "print(told.lines, most() - before)"
