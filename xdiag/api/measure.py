@@ -169,6 +169,7 @@ class _Asking:
         self,
         engine: Engine,
         target: Target,
+        among: Sequence[Circumstance],
         rounds: int,
         patience: float,
         tell: Callable[[Result], None],
@@ -177,10 +178,8 @@ class _Asking:
         self._rounds = rounds
         self._patience = patience
         self._tell = tell
-        self._circumstances = {each.id: each for each in circumstances(target)}
-        self._variables = {
-            each.id: environment(each, target) for each in self._circumstances.values()
-        }
+        self._circumstances = {each.id: each for each in among}
+        self._variables = {each.id: environment(each, target) for each in among}
 
     def ask(
         self, wanted: Iterable[tuple[Question, int, Handle]]
@@ -233,19 +232,21 @@ def measure(
     handles: Sequence[Handle] = HANDLES,
     rounds: int = ROUNDS,
     patience: float = PATIENCE,
+    among: Sequence[Circumstance] | None = None,
     jobs: int = 1,
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> Measured:
     """Measure these calls with these kinds of handle on one runtime; the control is always asked.
 
-    Each is asked ``rounds`` times in each of the circumstances that can be had.  ``patience`` is in
-    seconds.  Raises CannotRun where no cell can be run at all.
+    Each is asked ``rounds`` times in each of the circumstances ``among`` those that can be had, by
+    default all.  ``patience`` is in seconds.  Raises CannotRun where no cell can be run at all.
     """
     started = datetime.datetime.now(datetime.timezone.utc)
     control = next(handle for handle in HANDLES if handle.id == CONTROL)
     others = [handle for handle in handles if not handle.control]
+    among = circumstances(target) if among is None else tuple(among)
     with Engine(target, paths, jobs=jobs) as engine:
-        asking = _Asking(engine, target, rounds, patience, on_result)
+        asking = _Asking(engine, target, among, rounds, patience, on_result)
         live = asking.ask(
             (question, way, control)
             for question in questions
@@ -279,7 +280,7 @@ def measure(
         rounds=rounds,
         patience=patience,
         calls=calls,
-        circumstances=circumstances(target),
+        circumstances=among,
     )
 
 
