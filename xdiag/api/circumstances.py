@@ -33,7 +33,7 @@ _MEMORY = (
     *(
         Circumstance(
             id=f"past-{past}",
-            title=f"{past} streams and {past} events were made and destroyed before",
+            title=f"made and destroyed before: {past} of streams and of events each",
             past=past,
         )
         for past in _PASTS

@@ -88,10 +88,10 @@ def page() -> str:
         " asked in each of these circumstances, and every answer that came is told, the most"
         " frequent first:",
         _circumstances(sheet),
-        "Another program may still get an answer that is not among them, where they differ, as"
-        " they do for these kinds of handle (calls whose answers differ):",
+        "Where answers differ, another program may still get one that is not among them. How many"
+        " calls differ, by kind of handle; kinds that are not here never differed:",
         _varying(sheet),
-        f"One that has not returned after {PATIENCE:g} s is"
+        f"A call that has not returned after {PATIENCE:g} s is"
         f" asked again; after {SURE:g} s more it hangs. A call that does not succeed with a live"
         " stream is not judged. Success is no lie where the handle is documented as valid. What"
         " happens later, when accepted work is carried out, is not part of the answer.",
