@@ -6,14 +6,12 @@ A consumer turns ``user: use(RUNTIME, HANDLE)`` into the calls that it makes.
 from __future__ import annotations
 
 from xdiag.model import Consumer, NotApplicable, Step
-from xdiag.using import Use
+from xdiag.using import Use, start_of_xscheds_queue
 
 #: hipStreamCaptureModeRelaxed: no other thread is disturbed by the capture.
 _RELAXED = 2
 #: hipMemcpyDeviceToDevice
 _DEVICE_TO_DEVICE = 3
-#: hipEventBlockingSync | hipEventDisableTiming, as XSched's event pool makes its events.
-_XSCHED_EVENT = 3
 #: Calls that tell a bad handle from a live stream and are never fooled by one, first those that
 #: none brings down: what `xdiag api --safe` says where the version is not known.  The same order
 #: for every version, so that cells can be compared; tests/api holds it against what was measured.
@@ -95,17 +93,7 @@ def _replay(step: Step) -> tuple[Step, ...] | NotApplicable:
     if not alone:
         # Two constructors at once on one stream; a queue of each would need a thread of each.
         return tuple(create)
-    start = [
-        use.line("queue = native_thread()"),
-        *([use.line("queue: context = {R}.CtxGetCurrent()")] if lazily else []),
-        use.line("queue: {R}.CtxSetCurrent(context)"),
-        use.line(f"queue: event = {{R}}.EventCreateWithFlags({_XSCHED_EVENT})"),
-        use.line("queue: {R}.EventRecord(event, {s})"),
-        use.line("queue: {R}.EventSynchronize(event)"),
-        use.line("queue: {R}.StreamSynchronize({s})"),
-        use.line("queue: end()"),
-    ]
-    return (*create, *start)
+    return (*create, *start_of_xscheds_queue(use, lazily=lazily))
 
 
 CONSUMERS: tuple[Consumer, ...] = (

@@ -8,6 +8,8 @@ from xdiag.model import Step, parse_step
 
 #: How often each of two threads makes a call that both make at the same moment.
 _TIMES = 200
+#: BlockingSync | DisableTiming on both platforms, as XSched's event pool makes its events.
+_XSCHED_EVENT = 3
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,21 @@ class Use:
             independent=independent,
             trusting=trusting,
         )
+
+
+def start_of_xscheds_queue(use: Use, *, lazily: bool) -> tuple[Step, ...]:
+    """What the own thread of an XQueue calls first, on both platforms; it leaves nothing running.
+
+    ``lazily``: it takes the current context itself, in the place of the creator's.  Source:
+    XpuOS/xsched, OnXQueueCreate of platforms/{hip,cuda}/hal, and LaunchWrapper.
+    """
+    return (
+        use.line("queue = native_thread()"),
+        *([use.line("queue: context = {R}.CtxGetCurrent()")] if lazily else []),
+        use.line("queue: {R}.CtxSetCurrent(context)"),
+        use.line(f"queue: event = {{R}}.EventCreateWithFlags({_XSCHED_EVENT})"),
+        use.line("queue: {R}.EventRecord(event, {s})"),
+        use.line("queue: {R}.EventSynchronize(event)"),
+        use.line("queue: {R}.StreamSynchronize({s})"),
+        use.line("queue: end()"),
+    )

@@ -61,10 +61,9 @@ def take(scales: Scales, crash: Crash) -> None:
             crash.line,
             crash.frame,
         )
-    if found is not None and found.life is not None and crash.handle == found.failure.handle:
-        # The log has it as it was made: it is not cut.
-        pass
-    elif crash.handle is not None and _looks_cut(crash.handle):
+    # One that the log has as it was made is not cut.
+    made = found is not None and found.life is not None and crash.handle == found.failure.handle
+    if not made and crash.handle is not None and _looks_cut(crash.handle):
         scales.say(
             "truncated-handle",
             "possible",
@@ -72,7 +71,7 @@ def take(scales: Scales, crash: Crash) -> None:
             crash.line,
             crash.frame,
         )
-    elif crash.address is not None and _looks_cut(crash.address):
+    elif not made and crash.address is not None and _looks_cut(crash.address):
         scales.say(
             "truncated-handle",
             "possible",

@@ -14,7 +14,7 @@ import msgspec
 from xdiag.hypotheses import of_cause
 from xdiag.model import NotApplicable, Prediction, Step, Story, parse_step
 from xdiag.platforms import Platform, Startup
-from xdiag.using import Use
+from xdiag.using import Use, start_of_xscheds_queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,6 @@ INVALID_HANDLE = 400
 CONTEXT_IS_DESTROYED = 709
 #: CU_STREAM_CAPTURE_MODE_RELAXED: no other thread is disturbed by the capture.
 _RELAXED = 2
-#: CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING, as XSched's event pool makes its events.
-_XSCHED_EVENT = 3
 #: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR; _PCI_DOMAIN_ID, _BUS_ID, _DEVICE_ID.
 _CAPABILITY = (75, 76)
 _PCI = (50, 33, 34)
@@ -202,17 +200,7 @@ def _replay(step: Step) -> tuple[Step, ...] | NotApplicable:
     if not use.alone:
         # Two constructors at once on one stream; a queue of each would need a thread of each.
         return tuple(create)
-    start = [
-        use.line("queue = native_thread()"),
-        *([use.line("queue: context = {R}.CtxGetCurrent()")] if lazily else []),
-        use.line("queue: {R}.CtxSetCurrent(context)"),
-        use.line(f"queue: event = {{R}}.EventCreateWithFlags({_XSCHED_EVENT})"),
-        use.line("queue: {R}.EventRecord(event, {s})"),
-        use.line("queue: {R}.EventSynchronize(event)"),
-        use.line("queue: {R}.StreamSynchronize({s})"),
-        use.line("queue: end()"),
-    ]
-    return (*create, *start)
+    return (*create, *start_of_xscheds_queue(use, lazily=lazily))
 
 
 # ---- hypotheses ----------------------------------------------------------------------------------
