@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from xdiag._native import ffi, lib
-from xdiag.model import Identity, Step
+from xdiag.model import Identity
 
 OP_CALL: int = lib.XD_OP_CALL
 OP_OPEN: int = lib.XD_OP_OPEN
@@ -107,25 +107,6 @@ def xsched_calls() -> dict[str, Call]:
 def every_call() -> dict[str, Call]:
     """The calls of the driver and of XSched together: no name is in both lists."""
     return {**calls(), **xsched_calls()}
-
-
-#: Steps that call XSched's Python binding, and what they are called there.
-BINDINGS = {
-    "binding": "xsched.hip.XSchedHip.HipQueueCreate",
-    "old_binding": "xsched_hip.XSchedHIP.HIPQueueCreate",
-}
-
-
-def is_xsched(step: Step) -> bool:
-    """Whether a step is a call of XSched's, through its libraries or its Python binding."""
-    return (step.verb in xsched_calls()) if step.runtime else (step.verb in BINDINGS)
-
-
-def shown(step: Step, platform: str) -> str:
-    """What a step is called in a trace: hipStreamQuery, HipQueueCreate, open."""
-    if step.runtime:
-        return every_call()[step.verb].shown(platform)
-    return BINDINGS.get(step.verb, step.verb)
 
 
 def _listed(first: int, end: int) -> dict[str, Call]:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xdiag import native, platforms
+from xdiag import called, native, platforms
 from xdiag.errors import Usage
 from xdiag.model import ACTIONS
 from xdiag.xsched_consumers import XSCHED_ACTIONS
@@ -152,7 +152,7 @@ def _check(step: Step, index: int) -> None:
 
     What is written into a program is a name or a number, and nothing else.
     """
-    if native.is_xsched(step) or step.verb in XSCHED_ACTIONS:
+    if called.is_xsched(step) or step.verb in XSCHED_ACTIONS:
         raise Usage(
             "a cell that calls XSched's own libraries needs them, and cannot be written down; the"
             " consumer replay makes the same calls"

@@ -11,7 +11,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
-from xdiag import native, platforms
+from xdiag import called, native, platforms
 from xdiag.engine import libraries, props
 from xdiag.engine.messages import (
     ActorDied,
@@ -269,7 +269,7 @@ class StoryTeller:
         self._report(Seen(record=record))
 
     def _shown(self, step: Step) -> str:
-        return native.shown(step, self._platform.id)
+        return called.shown(step, self._platform.id)
 
     # ---- values ----
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from xdiag import native, platforms, xsched_errors
+from xdiag import called, native, platforms, xsched_errors
 from xdiag.engine.messages import (
     ActorDied,
     Begin,
@@ -111,7 +111,7 @@ def _trace(cell: Cell, tellings: Sequence[Telling], platform: str) -> tuple[Step
                 StepRecord(
                     step=index,
                     actor=actor,
-                    call=native.shown(step, platform),
+                    call=called.shown(step, platform),
                     state="unreached",
                     phase=step.phase,
                     runtime=step.runtime,
@@ -218,7 +218,7 @@ def outcome(cell: Cell, tellings: Sequence[Telling], platform: str) -> Outcome:
 def _said_by_xsched(cell: Cell, died_at: object, telling: Telling) -> dict[str, object]:
     """Fields of the outcome of a child that XSched has ended: it prints why, and exits."""
     # A queue's own thread may end the process in the middle of any later step.
-    if not isinstance(died_at, int) or not any(map(native.is_xsched, cell.steps[: died_at + 1])):
+    if not isinstance(died_at, int) or not any(map(called.is_xsched, cell.steps[: died_at + 1])):
         return {}
     told = xsched_errors.last(telling.output)
     if told is None:
