@@ -60,6 +60,31 @@ def test_without_a_repair_the_handle_is_refused_and_explained(scene: Scene) -> N
     assert str(scene.second) in done.stderr
 
 
+def test_what_it_says_to_do_is_what_it_would_do(scene: Scene) -> None:
+    done = run(scene, "--repair", "none")
+    told = " ".join(done.stderr.split())
+    assert "start the program with: xdiag run -- COMMAND, which chooses xsched-hip-lib" in told
+    assert run(scene).stderr.startswith("xdiag: repair: xsched-hip-lib (")
+
+
+def test_of_two_causes_both_are_named_in_order(scene: Scene) -> None:
+    program = scene.old_case()
+    done = run(scene, "--repair", "none", program=program)
+    told = " ".join(done.stderr.split())
+    places = [
+        told.find(each)
+        for each in (
+            "do: two causes", "1. the handle is cut", "2. whole, it is another copy's still",
+            "xdiag run -- COMMAND, which chooses xsched-hip-lib and full-width-handle",
+        )
+    ]  # fmt: skip
+    assert -1 not in places and places == sorted(places), done.stderr
+    both = "xdiag: repair: xsched-hip-lib and full-width-handle ("
+    done = run(scene, program=program)
+    assert done.stderr.startswith(both)
+    assert (done.returncode, done.stdout) == (0, "HipQueueCreate 0\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("repair", "told"), [("auto", "xsched-hip-lib"), ("unify", "unify"), ("xsched-hip-lib", "")]
 )

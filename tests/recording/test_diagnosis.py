@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from recording.writer import Process, Thread, Written
+from xdiag.causes import get
 from xdiag.errors import CannotRun
+from xdiag.recording.diagnosis import START
 from xdiag.recording.provenance import Diagnosis, Provenance, diagnose, provenance, story
 from xdiag.recording.read import read
 
@@ -525,6 +527,24 @@ def test_a_cut_handle_of_another_copy(scene: Scene) -> None:
     assert cut.cause == "truncated-handle" and f"given to B ({B}) besides" in cut.sentence
     assert loaded.cause == "two-runtimes-loaded"
     assert "the low half of a handle of one was given to the other" in loaded.sentence
+    # Both are repaired, in the order in which the handle meets them.
+    assert cut.remedy[0] == "two causes, each enough for this by itself: repair both"
+    assert cut.remedy[1].startswith("1. the handle is cut: declare the binding's argument types")
+    assert cut.remedy[2].startswith("2. whole, it is another copy's still: make every party open")
+    assert A in cut.remedy[2] and cut.remedy[3] == START
+    assert loaded.remedy == ("see who asks for the second: xdiag doctor -- COMMAND",)
+
+
+def test_a_cut_handle_of_another_copy_behind_one_of_its_own(scene: Scene) -> None:
+    """What is told is the first refusal; the second cause is named with the second copy."""
+    b = scene.second()
+    scene.thread.make(scene.a, STREAM, 10)
+    scene.thread.use(scene.a, STREAM & 0xFFFF_FFFF, 20, result=709)
+    scene.thread.use(b, STREAM & 0xFFFF_FFFF, 30, result=709)
+    cut, loaded = _diagnoses(scene.written)
+    assert cut.remedy == (get("truncated-handle").remedy,)
+    assert loaded.remedy[0].startswith(f"make every party open {A} ")
+    assert "a whole handle of one is not known to the other either" in loaded.remedy[0]
 
 
 def test_an_event_passed_as_a_stream(scene: Scene) -> None:

@@ -103,7 +103,7 @@ def test_the_whole_story(crossed: Written) -> None:
         " hipErrorContextIsDestroyed, thread 101, called from libhalhip.so",
         "      1 call with 1 such handle: 1 failed (hipStreamGetFlags)",
         f"      do: make every party open {A} (for XSched: XSCHED_HIP_LIB={A}),",
-        "          or start the program with: xdiag run --repair unify -- COMMAND",
+        "          or start the program with: xdiag run -- COMMAND",
         "2 calls seen, 2 kept, 1 failed (1 with 709)",
     ]
 

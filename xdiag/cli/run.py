@@ -84,7 +84,7 @@ def command(
         with _hook_told(choice) as told:
             ending = supervise(command_line, {**environ, **told}, tick=look)
         if record is not None:
-            _report(record, ending, quiet=quiet)
+            _report(record, ending, situation, choice, quiet=quiet)
     return end_like(ending)
 
 
@@ -249,11 +249,14 @@ def _say_refused() -> None:
     _say('a call was refused with error 709 ("context is destroyed"); more when the program ends')
 
 
-def _report(record: Recorded, ending: Ending, *, quiet: bool) -> None:
+def _report(
+    record: Recorded, ending: Ending, situation: Situation, choice: Choice, *, quiet: bool
+) -> None:
     """Tell what the record says; what is wrong with it does not change how xdiag ends."""
     from xdiag.cli import output
     from xdiag.recording import diagnosis, read
     from xdiag.render import recording as rendering
+    from xdiag.repair import advice
 
     if not record.is_in_place:
         _say(f"{record.path} was replaced or removed: what this run did is not known")
@@ -263,6 +266,7 @@ def _report(record: Recorded, ending: Ending, *, quiet: bool) -> None:
         diagnoses = diagnosis.diagnose(recording)
         if quiet and not any(each.fault for each in diagnoses):
             return
+        diagnoses = advice.advised(diagnoses, situation, choice)
         how = f"status {ending.status}" if ending.signal is None else f"signal {ending.signal}"
         _say(f"the command ended with {how}; what it did with its runtimes:")
         output.tell(

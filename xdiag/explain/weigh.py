@@ -404,7 +404,7 @@ def _particular_remedy(scales: Scales, id: str) -> Iterator[str]:
     keep = of_torch or [load for load in loads if load.kind == "LD_DEBUG"]
     if keep:
         yield f"here, for XSched: XSCHED_HIP_LIB={keep[0].path}"
-    yield "try it at once: xdiag run --repair unify -- COMMAND"
+    yield "try it at once: xdiag run -- COMMAND, which chooses the repair"
 
 
 def _not_excluded(scales: Scales, candidates: Iterable[Candidate]) -> tuple[str, ...]:

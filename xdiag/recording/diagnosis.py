@@ -42,6 +42,9 @@ _MOST_HANDLES, _MOST_NAMES = 4096, 6
 _TAKEN: tuple[tuple[int, Kind], ...] = ((TAKES_STREAM, "stream"), (TAKES_EVENT, "event"))
 #: Times of a history that are told.
 _MOST_STEPS = 12
+#: What starts a program under the repair that fits it, in a line of what to do.  A record does not
+#: say which that is; ``xdiag run`` does, where it is the one that tells.
+START = "or start the program with: xdiag run -- COMMAND"
 
 
 class Diagnosis(Record, frozen=True):
@@ -110,11 +113,22 @@ class _Group:
         """Calls that returned success."""
         return self.calls - self.failed - self.not_ready - self.unfinished
 
-    def diagnosis(self, survey: _Survey) -> Diagnosis:
-        """The group as it is told."""
+    @property
+    def shown(self) -> tuple[int, Provenance, Call]:
+        """The call that is told of, with its time and its handle's history."""
         shown = self.first_failed or self.first
         assert shown is not None
-        _, provenance, call = shown
+        return shown
+
+    @property
+    def went_astray(self) -> bool:
+        """Whether that call was given a cut handle of another copy."""
+        _, provenance, call = self.shown
+        return _went_astray(call, provenance)
+
+    def diagnosis(self, survey: _Survey) -> Diagnosis:
+        """The group as it is told."""
+        _, provenance, call = self.shown
         return Diagnosis(
             cause=self.cause,
             sentence=provenance.sentence,
@@ -180,9 +194,9 @@ class _Survey:
         self.first_other: Row | None = None
         #: Refused with a handle of which nothing was wrong when the call began.
         self._puzzling: list[tuple[Row, tuple[str, Origin], list[Origin]]] = []
-        #: Processes in which the low half of one copy's handle was given to another copy, and in
-        #: which a copy accepted a value that had been another copy's stream.
-        self.halves_crossed: set[int] = set()
+        #: Processes in which the low half of one copy's handle was given to another copy, with the
+        #: two, and in which a copy accepted a value that had been another copy's stream.
+        self.halves_crossed: dict[int, tuple[int, int]] = {}
         self.addresses_shared: set[int] = set()
         #: Processes that did not end by themselves -> the call in flight that began last.
         self.last_in_flight = _last_in_flight(recording.facts)
@@ -311,7 +325,8 @@ class _Survey:
             group.handles.add(origin.value)
         life = origin.life
         if origin.state == "truncated" and life is not None and life.runtime != row[7]:
-            self.halves_crossed.add(self.handles.table_of[row[10]].index)
+            process = self.handles.table_of[row[10]].index
+            self.halves_crossed.setdefault(process, (life.runtime, row[7]))
         is_first = group.first is None or row[0] < group.first[0]
         earlier_failed = group.first_failed is not None and row[0] >= group.first_failed[0]
         if is_first or (failed and not earlier_failed):
@@ -409,24 +424,42 @@ def _is_frameworks(process: Process, copy: Object) -> bool:
 def _remedy(cause: str, facts: Facts, call: Call, provenance: Provenance) -> Iterable[str]:
     made = provenance.made
     if cause == "two-runtimes" and made is not None:
-        process = facts.processes[call.process]
-        keep, other = process.object(made.runtime), process.object(call.runtime)
-        if keep and other and _is_frameworks(process, other) and not _is_frameworks(process, keep):
-            keep, other = other, keep
-        if keep is None or other is None:
-            yield _REMEDIES[cause]
-        elif keep.soname != other.soname:
-            yield (
-                f"they are of different versions ({keep.soname}, {other.soname}): who uses"
-                f" {words.letter(process, other.number)} needs a build for the other one"
-            )
-        elif other.namespace:
-            yield f"open {keep.path} with dlopen, not into a namespace of its own (dlmopen)"
-        else:
-            yield f"make every party open {keep.path} (for XSched: XSCHED_HIP_LIB={keep.path}),"
-            yield "or start the program with: xdiag run --repair unify -- COMMAND"
+        one, *how = _one_copy(facts.processes[call.process], made.runtime, call.runtime)
+        yield from (f"{one}{',' * bool(how)}", *how)
+    elif cause == "truncated-handle" and _went_astray(call, provenance):
+        assert made is not None
+        one, *how = _one_copy(facts.processes[call.process], made.runtime, call.runtime)
+        yield "two causes, each enough for this by itself: repair both"
+        yield f"1. the handle is cut: {_REMEDIES[cause]}"
+        yield f"2. whole, it is another copy's still: {one}"
+        yield from how
     elif cause in _REMEDIES:
         yield _REMEDIES[cause]
+
+
+def _went_astray(call: Call, provenance: Provenance) -> bool:
+    """Whether a cut handle was given to another copy than the one that made the whole one."""
+    made = provenance.made
+    return provenance.state == "truncated" and made is not None and made.runtime != call.runtime
+
+
+def _one_copy(process: Process, maker: int, called: int) -> Iterator[str]:
+    """How two copies become one, by one line or by the next."""
+    keep, other = process.object(maker), process.object(called)
+    if keep and other and _is_frameworks(process, other) and not _is_frameworks(process, keep):
+        keep, other = other, keep
+    if keep is None or other is None:
+        yield _REMEDIES["two-runtimes"]
+    elif keep.soname != other.soname:
+        yield (
+            f"they are of different versions ({keep.soname}, {other.soname}): who uses"
+            f" {words.letter(process, other.number)} needs a build for the other one"
+        )
+    elif other.namespace:
+        yield f"open {keep.path} with dlopen, not into a namespace of its own (dlmopen)"
+    else:
+        yield f"make every party open {keep.path} (for XSched: XSCHED_HIP_LIB={keep.path})"
+        yield START
 
 
 # ---- what to know besides --------------------------------------------------------------------
@@ -460,14 +493,28 @@ def _two_loaded(survey: _Survey) -> Iterator[Diagnosis]:
             fault=False,
             processes=len(processes),
             evidence=tuple(lines),
-            remedy=("see who asks for the second: xdiag doctor -- COMMAND",),
+            remedy=(
+                *_also_one_copy(survey, processes),
+                "see who asks for the second: xdiag doctor -- COMMAND",
+            ),
         )
+
+
+def _also_one_copy(survey: _Survey, processes: Iterable[Process]) -> Iterator[str]:
+    """What repairs this cause, where cut handles hide it and what is told of them names it not."""
+    if any(group.went_astray for group in survey.groups.values()):
+        return
+    for process in processes:
+        if process.index in survey.halves_crossed:
+            one, *_ = _one_copy(process, *survey.halves_crossed[process.index])
+            yield f"{one}: a whole handle of one is not known to the other either"
+            return
 
 
 def _met(survey: _Survey, processes: Iterable[Process], *, all_recorded: bool) -> str:
     """What is known of handles that went from one copy to the other, and are no cause by that."""
     numbers = {process.index for process in processes}
-    if numbers & survey.halves_crossed:
+    if numbers & survey.halves_crossed.keys():
         return "the low half of a handle of one was given to the other"
     if numbers & survey.addresses_shared:
         return (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xdiag.repair.repair import Repair, Situation
 
 #: The repair that needs to know nothing beforehand.
-_UNFORESEEN = "unify"
+UNFORESEEN = "unify"
 
 
 class Considered(Record, frozen=True):
@@ -115,7 +115,7 @@ class _Choosing:
                 self.leave(repair, change.reason)
             elif left == 1:
                 self.leave(repair, "not needed besides")
-            elif repair.id == _UNFORESEEN:
+            elif repair.id == UNFORESEEN:
                 self.give_up_the_others(left)
                 self.take(repair, change, "answers every request, however it is made")
                 left = 1
@@ -143,12 +143,12 @@ class _Choosing:
 
     def against_the_unforeseen(self) -> str:
         for repair in _for("two-runtimes"):
-            if repair.id != _UNFORESEEN:
+            if repair.id != UNFORESEEN:
                 change = self.change_of(repair)
                 not_needed = "no second runtime is foretold that it would act on"
                 reason = change.reason if isinstance(change, NotApplicable) else not_needed
                 self.leave(repair, reason)
-        repair = next(each for each in REPAIRS if each.id == _UNFORESEEN)
+        repair = next(each for each in REPAIRS if each.id == UNFORESEEN)
         change = self.change_of(repair)
         why = "no HIP runtime is foretold, which is not to say that none will be opened"
         if not self.situation.foreseeable:
