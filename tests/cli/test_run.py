@@ -151,6 +151,7 @@ def test_fix_shows_each_repair_before_and_after(scene: Scene) -> None:
     assert told["chosen"] == ["xsched-hip-lib"]
     assert told["target"]["runtime"] == str(scene.bundled)
     assert told["second"] == str(scene.second)
+    assert told["tried_on"] == "the copies that the program will load"
     trials = {trial["repair"]: trial for trial in told["trials"]}
     assert trials["triton-libhip"]["skipped"]
     unify = {pair["pattern"]: pair for pair in trials["unify"]["pairs"]}["second-runtime"]

@@ -105,8 +105,14 @@ def _header(trials: Trials) -> list[str]:
     target = trials.target
     if target is None:
         return [*lines, f"the cells were not run: {trials.no_target}"]
-    lines.append(f"first runtime:  {target.runtime} (HIP {target.version or '?'})")
-    lines.append(f"second runtime: {trials.second or 'a copy of the first'}")
+    runtime = f"{target.runtime} (HIP {target.version or '?'})"
+    if any(trial.cause == "two-runtimes" for trial in trials.trials):
+        lines.append(f"first runtime:  {runtime}")
+        lines.append(f"second runtime: {trials.second or 'a copy of the first'}")
+    else:
+        lines.append(f"runtime: {runtime}")
+    if trials.tried_on:
+        lines.append(f"tried on: {trials.tried_on}")
     if target.agent == "software":
         lines.append(STANDS_IN)
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -106,6 +107,8 @@ class Trials(Record, frozen=True):
     target: Target | None = None
     second: str = ""
     no_target: str = ""
+    #: In a sentence: whether these are the copies that the program loads, or why others do.
+    tried_on: str = ""
     host: Host | None = None
     seconds: float = 0.0
 
@@ -134,9 +137,10 @@ def put_to_the_test(
     """Run the cells that fail by what is wrong here, before and after each repair for it.
 
     None where nothing is wrong.  ``causes`` are tried whether they are found here or not; ``names``
-    choose among the repairs, ``globs`` among the patterns.  ``choose_target`` gives the target for
-    the runtime to keep, None for the one at hand; with ``xsched``, its HAL uses the stream in the
-    cells, instead of the driver's calls.  Raises Usage for what is unknown.
+    choose among the repairs, ``globs`` among the patterns.  They run on the copies that the program
+    is foretold to load: ``choose_target`` gives the target for one of them, for None the one at
+    hand.  With ``xsched``, its HAL uses the stream in the cells, instead of the driver's calls.
+    Raises Usage for what is unknown.
     """
     began = time.monotonic()
     wanted = tuple(causes) or situation.causes
@@ -149,17 +153,12 @@ def put_to_the_test(
         hint = near_matches(globs[0], known) or f" (there are {', '.join(known)})"
         raise Usage(f"no pattern that fails by {' or '.join(wanted)} matches {globs[0]!r}{hint}")
     choice = auto(situation) if situation.causes else Choice(because="nothing is wrong here")
-    both = [copy.path for copy in situation.copies[:2]] if len(situation.copies) > 1 else ["", ""]
-    target, problem = None, ""
-    try:
-        target = choose_target(both[0] or None)
-    except CannotRun as error:
-        problem = str(error)
+    ground = _ground([copy.path for copy in situation.copies], wanted, choose_target)
+    target = ground.target
     if target is None:
-        trials = tuple(_untried(repair, change, problem) for repair, change in candidates)
+        trials = tuple(_untried(repair, change, ground.problem) for repair, change in candidates)
     else:
-        second = both[1] if target.runtime == both[0] else ""
-        trials = _tried(candidates, target, second, told, xsched)
+        trials = _tried(candidates, target, ground.second, told, xsched)
         if xsched is not None:
             target = replace(target, notes=(*target.notes, installation.note(xsched)))
     return Trials(
@@ -172,11 +171,68 @@ def put_to_the_test(
         because=choice.because,
         change=choice.change,
         target=target,
-        second=both[1],
-        no_target=problem,
+        second=ground.second,
+        no_target=ground.problem,
+        tried_on=ground.told,
         host=host(),
         seconds=time.monotonic() - began,
     )
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What the cells run on."""
+
+    target: Target | None
+    #: The file of the second runtime; empty for a copy of the target's.
+    second: str = ""
+    #: Why there is no target.
+    problem: str = ""
+    told: str = ""
+
+
+def _ground(
+    paths: Sequence[str], causes: Sequence[str], choose_target: Callable[[str | None], Target]
+) -> _Ground:
+    """The copies that the program is foretold to load, ``paths``, the one to keep first.
+
+    Where there are none, or the first cannot be run here and a handle is cut, what is at hand.
+    """
+    own = ""
+    try:
+        target = choose_target(paths[0] if paths else None)
+    except CannotRun as error:
+        if not paths or "two-runtimes" in causes:
+            return _Ground(None, second="".join(paths[1:2]), problem=str(error))
+        own = f"the program's own copy, {paths[0]}, cannot be run here"
+        try:
+            target = choose_target(None)
+        except CannotRun:
+            return _Ground(None, problem=str(error))
+    if "two-runtimes" not in causes:
+        return _Ground(target, told=_of_one(target, paths, own))
+    if target.runtime not in paths[:1]:
+        return _Ground(target, told=_NOT_THE_PROGRAMS)
+    if len(paths) == 1:
+        return _Ground(target, told="the copy that the program will load, and a second of it")
+    told = "the copies that the program will load"
+    more = f", the first two of {len(paths)}" * (len(paths) > 2)
+    return _Ground(target, paths[1], told=told + more)
+
+
+_NOT_THE_PROGRAMS = "not the copies that the program will load: another runtime, and a copy of it"
+
+
+def _of_one(target: Target, paths: Sequence[str], own: str) -> str:
+    """Said of the runtime on which a cut handle is tried."""
+    if target.runtime in paths[:1]:
+        return "the copy that the program will load"
+    why = own or (
+        "not the copy that the program will load"
+        if paths
+        else "which copy the program will load is not known"
+    )
+    return f"{why}; another shows the same, since ctypes cuts a handle before any runtime has it"
 
 
 def _candidates(
