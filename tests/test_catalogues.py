@@ -15,6 +15,7 @@ from xdiag.fixes import FIXES
 from xdiag.hypotheses import HYPOTHESES
 from xdiag.model import ACTIONS, Cell, Pattern, Step, parse_step
 from xdiag.patterns import PATTERNS
+from xdiag.torch_consumer import TORCH_ACTIONS
 
 #: The patterns, fixes and hypotheses that users were promised.
 PROMISED_PATTERNS = """same-thread cross-thread create-in-worker creator-exited concurrent-use
@@ -69,8 +70,8 @@ def test_a_cell_uses_only_what_it_has_defined(cell: Cell) -> None:
             assert len(calls[step.verb].inputs()) == len(step.args), step
             assert calls[step.verb].symbols("hip"), step
         else:
-            assert step.verb in ACTIONS and step.verb != "use", step
-        if step.verb != "open":
+            assert step.verb in {**ACTIONS, **TORCH_ACTIONS} and step.verb != "use", step
+        if step.verb not in ("open", "process"):
             assert {a for a in step.args if isinstance(a, str)} <= values, step
         _define(step, values, runtimes, actors)
 
@@ -84,12 +85,18 @@ def test_what_a_cell_is_started_with_can_be_filled_in(cell: Cell) -> None:
         assert "/" not in value
 
 
+#: Of what torch's stories have besides: what starts an actor.
+_TORCHS_ACTORS = ("thread_pool", "process", "torch_autograd", "torch_dataloader")
+
+
 def _define(step: Step, values: set[str], runtimes: set[str], actors: set[str]) -> None:
     if step.verb == "open":
         assert step.args[0] in ("first", "copy", "link", "loaded", "soname", "name")
         assert len(step.args) == 1 or step.args[1] in native.WAYS
         runtimes.add(step.result)
-    elif step.verb in ("thread", "native_thread", "fork"):
+    elif step.verb == "torch":
+        runtimes.add(step.result)
+    elif step.verb in ("thread", "native_thread", "fork", *_TORCHS_ACTORS):
         actors.add(step.result)
     elif step.verb == "end":
         actors.difference_update(step.actors)

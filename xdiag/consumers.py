@@ -6,6 +6,7 @@ A consumer turns ``user: use(RUNTIME, HANDLE)`` into the calls that it makes.
 from __future__ import annotations
 
 from xdiag.model import Consumer, NotApplicable, Step
+from xdiag.torch_consumer import CONSUMER as TORCH_CONSUMER
 from xdiag.using import Use, start_of_xscheds_queue
 
 #: hipStreamCaptureModeRelaxed: no other thread is disturbed by the capture.
@@ -109,4 +110,5 @@ CONSUMERS: tuple[Consumer, ...] = (
         does="Stops at the call at which XSched's HAL would have ended the process.",
         expand=_replay,
     ),
+    TORCH_CONSUMER,
 )

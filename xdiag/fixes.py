@@ -9,13 +9,25 @@ from __future__ import annotations
 import msgspec
 
 from xdiag.model import Fix, NotApplicable, Step, Story, parse_step
+from xdiag.torch_consumer import RUNTIME as TORCHS_RUNTIME
 
 #: Values that are streams without having been made.
 SPECIAL_HANDLES = ("NULL", "LEGACY", "PER_THREAD")
-_MAKES_STREAM = ("StreamCreate", "StreamCreateWithFlags", "StreamCreateWithPriority")
-_DERIVES = ("low32", "low32_signed", "same")
-_STARTS_THREAD = ("thread",)
-_STARTS = ("thread", "native_thread", "fork")
+_MAKES_STREAM = (
+    "StreamCreate", "StreamCreateWithFlags", "StreamCreateWithPriority", "torch_stream"
+)  # fmt: skip
+_DERIVES = ("low32", "low32_signed", "same", "torch_external")
+_STARTS_THREAD = ("thread", "thread_pool")
+_STARTS = (
+    *_STARTS_THREAD,
+    "native_thread",
+    "fork",
+    "process",
+    "torch_autograd",
+    "torch_dataloader",
+)
+#: What a runtime is named by in a story.
+_OPENS = ("open", "torch")
 
 _NO_USE = NotApplicable(reason="no stream is used in this pattern")
 
@@ -87,7 +99,8 @@ def _set_current_context(story: Story) -> Story | NotApplicable:
     if made is None:
         return _no_stream(story)
     index, creation = made
-    take = parse_step(f"{creation.actors[0]}: creators = {creation.runtime}.CtxGetCurrent()")
+    runtime = creation.runtime or TORCHS_RUNTIME
+    take = parse_step(f"{creation.actors[0]}: creators = {runtime}.CtxGetCurrent()")
     setup = (*story.setup[: index + 1], _change(take, phase="fix"), *story.setup[index + 1 :])
     return _before_use(_change_story(story, setup=setup), "{user}: {R}.CtxSetCurrent(creators)")
 
@@ -154,6 +167,10 @@ def _recreate_stream(story: Story) -> Story | NotApplicable:
     # cut the new one too.
     derived = [s for s in story.setup[index + 1 :] if s.verb in _DERIVES]
     user, runtime = first.actors, str(first.args[0])
+    if creation.verb == "torch_stream" and runtime != TORCHS_RUNTIME:
+        creation = _change(creation, verb="StreamCreateWithFlags", args=(0,))
+    elif creation.verb == "torch_stream":
+        runtime = ""
     again = [
         _change(creation, actors=user, runtime=runtime, phase="fix"),
         *(_change(step, actors=user, phase="fix") for step in derived),
@@ -174,14 +191,15 @@ def _full_width_handle(story: Story) -> Story | NotApplicable:
 
 def _second_openings(story: Story) -> list[Step] | NotApplicable:
     """The steps that load a copy besides the first, without any fix."""
-    opened = [step for step in story.setup if step.verb == "open"]
+    opened = [step for step in story.setup if step.verb in _OPENS]
     if len(opened) < 2:
         return NotApplicable(reason="only one runtime is opened")
     # By its SONAME the loader finds a copy that is loaded; so it loads one only at first.
     another = [
         step
         for step in opened
-        if step.args[0] in ("copy", "name") or (step.args[0] == "soname" and step is opened[0])
+        if step.verb == "open"
+        and (step.args[0] in ("copy", "name") or (step.args[0] == "soname" and step is opened[0]))
     ]
     return another or NotApplicable(reason="the second opening already gives the loaded copy")
 
@@ -190,7 +208,7 @@ def _bind_loaded_runtime(story: Story) -> Story | NotApplicable:
     openings = _second_openings(story)
     if isinstance(openings, NotApplicable):
         return openings
-    first = next(step for step in story.setup if step.verb == "open")
+    first = next(step for step in story.setup if step.verb in _OPENS)
 
     def bound(step: Step) -> Step:
         if step not in openings:

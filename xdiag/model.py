@@ -179,6 +179,8 @@ class Consumer(Record, frozen=True):
     title: str
     does: str
     expand: Callable[[Step], tuple[Step, ...] | NotApplicable]
+    #: Variables that the process is started with; see ``Cell.environment``.
+    environment: dict[str, str] = {}
 
 
 class Hypothesis(Record, frozen=True):

@@ -135,8 +135,28 @@ def errors(platform: str = "hip") -> dict[int, tuple[str, str]]:
     return {row.code: (_text(row.name), _text(row.meaning)) for row in rows}
 
 
+#: What was declared, in order: the function, and what it was given.
+Declaration = tuple[str, tuple[Any, ...], dict[str, Any]]
+_declarations: list[Declaration] = []
+
+
+def declarations() -> list[Declaration]:
+    """What has been declared in this process, for ``declare_again`` in another."""
+    return list(_declarations)
+
+
+def declare_again(declaration: Declaration) -> None:
+    """Declare what was declared elsewhere."""
+    function, arguments, named = declaration
+    if function == "runtime":
+        declare_runtime(*arguments)
+    else:
+        declare_library(*arguments, **named)
+
+
 def declare_runtime(index: int, platform: str, path: str, way: str) -> None:
     """Say how runtime ``index`` (0 to 15) will be opened; ``way`` is one of ``WAYS``."""
+    _declarations.append(("runtime", (index, platform, path, way), {}))
     how, flags = _WAYS[way]
     if lib.xd_declare_runtime(index, _PLATFORMS[platform], path.encode(), how, flags) != 0:
         raise ValueError(f"runtime {index}: more than 16 runtimes, or too long a path: {path}")
@@ -150,6 +170,8 @@ def declare_library(
     It learns which from the environment ``variable``, which is set when it is opened.  ``beside``:
     it goes into the link-map namespace of that runtime, wherever that is.
     """
+    named = {"behind": behind, "variable": variable, "beside": beside}
+    _declarations.append(("library", (index, platform, path), named))
     how = lib.XD_BY_NAMESPACE if beside else lib.XD_BY_DLOPEN
     number, name = _PLATFORMS[platform], variable.encode()
     if lib.xd_declare_library(index, number, os.fsencode(path), how, behind, name) != 0:
@@ -219,6 +241,21 @@ class Request:
     def wait(self) -> None:
         """Wait until its actor has carried it out."""
         lib.xd_wait(self.raw)
+
+    def __getstate__(self) -> tuple[Call | None, bytes]:
+        return self.call, bytes(ffi.buffer(self.raw))
+
+    def __setstate__(self, state: tuple[Call | None, bytes]) -> None:
+        self.call, self.raw = state[0], ffi.new("xd_request *")
+        ffi.buffer(self.raw)[:] = state[1]
+
+    def take(self, answer: Request) -> None:
+        """Take over what came of it in another process."""
+        ffi.buffer(self.raw)[:] = bytes(ffi.buffer(answer.raw))
+
+    def died(self, wait_status: int) -> None:
+        """Note that the process of its actor has ended; as from os.waitpid, -1 if not known."""
+        self.raw.status, self.raw.wait_status = DIED, wait_status
 
     def outputs(self) -> tuple[int, ...]:
         """Values that the call filled in, in order; 32-bit values are signed where the kind is."""

@@ -12,6 +12,7 @@ import msgspec
 
 from xdiag import platforms
 from xdiag.model import Pattern, Prediction
+from xdiag.torch_patterns import TORCH_PATTERNS
 
 _OPEN = ("main: A = open(first, local)", "main: A.Init(0)")
 _STREAM = (*_OPEN, "main: s = A.StreamCreateWithFlags(0)")
@@ -409,6 +410,7 @@ PATTERNS: tuple[Pattern, ...] = (
         note="Newer versions say 709 of an event they do not know, and libraries that tear down"
         " twice meet it at exit; 5.2.3 reads the event that it has freed.",
     ),
+    *TORCH_PATTERNS,
 )
 
 

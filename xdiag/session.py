@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from xdiag import __version__, hypotheses
+from xdiag import __version__, called, hypotheses
 from xdiag.api.telling import telling
 from xdiag.engine.run import Engine
 from xdiag.model import FAULTS, SCHEMA_VERSION, Report
 from xdiag.patterns import told_on
+from xdiag.runtimes import torch_here
 from xdiag.runtimes.copies import copies
 from xdiag.runtimes.host import host
 from xdiag.runtimes.xsched import note
@@ -63,6 +64,9 @@ def run(
                 on_result(result)
     if xsched is not None and any(result.outcome.libraries for result in results.values()):
         target = msgspec.structs.replace(target, notes=(*target.notes, note(xsched)))
+    if any(called.is_torch(step) for cell in cells for step in cell.steps):
+        notes = (*target.notes, *filter(None, [torch_here.took_part()]))
+        target = msgspec.structs.replace(target, notes=notes)
     ordered = tuple(results[cell.id] for cell in cells if cell.id in results)
     return Report(
         schema_version=SCHEMA_VERSION,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from xdiag.model import Step, parse_step
 
+#: What a step compares where XSched's CUDA queue leaves if they differ.
+CONTEXTS = ("current", "context")
 #: How often each of two threads makes a call that both make at the same moment.
 _TIMES = 200
 #: BlockingSync | DisableTiming on both platforms, as XSched's event pool makes its events.

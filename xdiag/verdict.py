@@ -24,6 +24,7 @@ from xdiag import platforms
 from xdiag.model import (
     Evidence,
     Hypothesis,
+    Outcome,
     OutcomeKind,
     Pattern,
     Prediction,
@@ -31,19 +32,24 @@ from xdiag.model import (
     Support,
     Verdict,
 )
+from xdiag.using import CONTEXTS
 from xdiag.xsched_consumers import CUTS_HANDLES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 _NO_FIX = "none"
+#: Patterns that a sentence names at most, of those that nobody has run.
+_NAMED = 5
 
 
 def describe(result: Result) -> str:
     """What a cell showed, in a few words: ``709 from hipStreamGetFlags``, ``ok``."""
     outcome = result.outcome
     if outcome.kind == OutcomeKind.ERROR:
-        return f"{outcome.code} from {outcome.call}"
+        return f"{outcome.call} {_how(outcome)}" if outcome.code is None else (
+            f"{outcome.code} from {outcome.call}"
+        )  # fmt: skip
     refused = f"{outcome.code} from {outcome.call}, then " if outcome.code is not None else ""
     at = outcome.died_at
     where = next((record.call for record in outcome.trace if record.step == at), outcome.call)
@@ -54,6 +60,11 @@ def describe(result: Result) -> str:
     if outcome.kind == OutcomeKind.HANG:
         return f"{refused}hang in {where}"
     return str(outcome.kind.value)
+
+
+def _how(outcome: Outcome) -> str:
+    """How a step failed that returns no code."""
+    return "did not hold" if outcome.call == "equal" else "failed"
 
 
 def reading(
@@ -76,7 +87,7 @@ def reading(
     if outcome.kind != OutcomeKind.ERROR:
         return None
     # XSched's CUDA queue leaves where two contexts differ.
-    differs = outcome.code is None and result.cell.steps[at].verb == "equal"
+    differs = outcome.code is None and result.cell.steps[at].args == CONTEXTS
     refused = differs or outcome.code in platforms.get(platform).refusals
     return Prediction.FAILS if refused else None
 
@@ -122,8 +133,9 @@ def _observe(
 ) -> dict[tuple[str, str], _Observation]:
     """By pattern and fix: failing if any consumer fails, since HIP 7 checks in some calls only."""
     told: dict[tuple[str, str], list[tuple[Prediction, Result]]] = defaultdict(list)
+    unweighed = platforms.get(platform).unweighed
     for result in results:
-        if result.cell.consumer in CUTS_HANDLES:
+        if result.cell.consumer in (*CUTS_HANDLES, *unweighed):
             continue  # what it shows is about itself, whatever the story
         what = reading(result, platform, telling)
         if what is not None:
@@ -217,7 +229,7 @@ def _weigh_one(
         mark = Support.REFUTED
         because = f"it says that {_all(surprising)} must fail, and {_it_works(surprising)}"
     elif not failing:
-        mark, because = Support.OPEN, f"no cell that could tell was run ({_some(must_fail)})"
+        mark, because = Support.OPEN, f"no cell that could tell was run ({_few(must_fail)})"
         if ended := sorted({early[id] for id in must_fail if id in early}):
             because = f"no cell came to the use of the stream: before it, {_all(ended)}"
         elif mute := [id for id in must_fail if id in silent]:
@@ -263,6 +275,13 @@ def _weigh_one(
 
 def _all(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _few(names: Sequence[str]) -> str:
+    """Some of them, by name, and how many more there are."""
+    if len(names) <= _NAMED:
+        return _some(names)
+    return f"{', '.join(names[: _NAMED - 1])} or {len(names) - _NAMED + 1} more"
 
 
 def _some(names: Sequence[str]) -> str:

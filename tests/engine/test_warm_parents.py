@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 from support import cells_for
 
-from xdiag.engine import run, warm_parent
+from xdiag.engine import warm_parent
 from xdiag.engine.run import Engine
 from xdiag.errors import CannotRun
 from xdiag.launch import audit_library
@@ -200,7 +200,6 @@ def test_a_preloaded_library_that_hangs_is_waited_for_a_while(
     outcome_of: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(warm_parent, "START_PATIENCE", 2.0)
-    monkeypatch.setattr(run, "START_PATIENCE", 2.0)
     source = (
         "#include <unistd.h>\n"
         "__attribute__((constructor)) static void begin(void) { for (;;) pause(); }"

@@ -104,19 +104,23 @@ def command(
 
     Exits with 1 if a pattern that uses the library soundly fails without any fix.
     """
+    import msgspec
+
     from xdiag import session
     from xdiag.cli.progress import progress as progress_of
     from xdiag.engine.plan import plan
     from xdiag.fixes import FIXES
     from xdiag.journal import default_path, is_default, read
     from xdiag.patterns import PATTERNS
+    from xdiag.runtimes import torch_here
 
     if journal and resume:
         raise Usage("--resume FILE already names the journal; leave --journal out")
     consumers, files = choose_consumers(consumer, xsched, platform)
-    told_here = [each for each in PATTERNS if platform in each.platforms]
+    told_here = torch_here.tellable(each for each in PATTERNS if platform in each.platforms)
     chosen = (
-        # One of another platform is a row of dashes: for those who ask for it by name.
+        # One of another platform is a row of dashes, and one of torch's without torch a row of
+        # reasons: for those who ask for it by name.
         pick(PATTERNS if patterns else told_here, patterns, "pattern"),
         pick(FIXES, fixes, "fix"),
         consumers,
@@ -130,6 +134,8 @@ def command(
         read(Path(resume))  # says what is wrong with it before a runtime is started for nothing
 
     targets = [choose_target(each, agent, kernel_cache, platform) for each in runtimes or (None,)]
+    if not (patterns or consumer) and (told := torch_here.left_out()):
+        targets = [msgspec.structs.replace(each, notes=(*each.notes, told)) for each in targets]
     _check_named_once(targets)
     kept = Path(named or default_path())
     runs = []

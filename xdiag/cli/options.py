@@ -134,16 +134,21 @@ def choose_consumers(
 ) -> tuple[list[Consumer], XSchedFiles | None]:
     """The consumers that match, and the installation of XSched that theirs call.
 
-    Without globs, those of XSched are among them where their libraries are.  Raises Usage.
+    Without globs, those of XSched are among them where their libraries are, and torch where it is
+    installed.  Raises Usage.
     """
     from xdiag.consumers import CONSUMERS
+    from xdiag.runtimes.torch_here import tellable
     from xdiag.runtimes.xsched import choose, present
     from xdiag.xsched_consumers import XSCHED_CONSUMERS
 
     files = choose(xsched) if platform == "hip" else None
     if globs:
         return pick((*CONSUMERS, *XSCHED_CONSUMERS), globs, "consumer"), files
-    return [*CONSUMERS, *(each for each in XSCHED_CONSUMERS if present(files, each.id))], files
+    return [
+        *tellable(CONSUMERS),
+        *(each for each in XSCHED_CONSUMERS if present(files, each.id)),
+    ], files
 
 
 def pick_one(entries: Iterable[Entry], id: str, kind: str) -> Entry:

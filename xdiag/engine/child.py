@@ -7,12 +7,11 @@ the process happens here and nowhere else.
 from __future__ import annotations
 
 import os
-import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
 from xdiag import called, native, platforms
-from xdiag.engine import libraries, props
+from xdiag.engine import actors, libraries, props, torch_actors, torch_work
 from xdiag.engine.messages import (
     ActorDied,
     Begin,
@@ -32,56 +31,6 @@ if TYPE_CHECKING:
 NOT_READY = 600
 
 _MASK = 0xFFFFFFFFFFFFFFFF
-
-
-class _PythonThread:
-    """A threading.Thread that carries out requests, as a user's worker would."""
-
-    def __init__(self, name: str) -> None:
-        self._requests: queue.SimpleQueue[native.Request | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while (request := self._requests.get()) is not None:
-            request.execute()
-            self._done.put(None)
-
-    def post(self, request: native.Request) -> None:
-        self._requests.put(request)
-
-    def wait(self, request: native.Request) -> None:
-        del request
-        self._done.get()
-
-    def end(self) -> None:
-        self._requests.put(None)
-        self._thread.join()
-
-
-class _NativeActor:
-    """A native thread or a forked child, which the native core serves by its number."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def post(self, request: native.Request) -> None:
-        request.raw.actor = self.number
-        request.post()
-
-    def wait(self, request: native.Request) -> None:
-        request.wait()
-
-
-class _MainThread:
-    """The child's own main thread: it acts while the story waits for it."""
-
-    def post(self, request: native.Request) -> None:
-        del request
-
-    def wait(self, request: native.Request) -> None:
-        request.execute()
 
 
 class _Stop(Exception):
@@ -105,7 +54,9 @@ class StoryTeller:
         self._calls = native.every_call()
         self._values: dict[str, int] = dict(self._platform.constants)
         self._runtimes: dict[str, int] = {}
-        self._actors: dict[str, Any] = {"main": _MainThread()}
+        #: The file of the runtime that was opened first.
+        self._loaded = ""
+        self._actors: dict[str, Any] = {"main": actors.MainThread()}
         self._numbers = 0
         self._refused: set[int] = set()
         self._libraries: dict[int, tuple[int, str]] = {}
@@ -232,6 +183,16 @@ class StoryTeller:
         return failed
 
     def _died(self, index: int, step: Step, actor: str, request: native.Request) -> None:
+        self._ended(index, step, actor, int(request.raw.wait_status), request)
+
+    def _ended(
+        self,
+        index: int,
+        step: Step,
+        actor: str,
+        wait_status: int,
+        request: native.Request | None = None,
+    ) -> None:
         self._seen(
             index,
             step,
@@ -239,9 +200,9 @@ class StoryTeller:
             state="unfinished",
             failed=True,
             request=request,
-            error="the forked child ended",
+            error="the process of this actor ended",
         )
-        self._report(ActorDied(step=index, wait_status=int(request.raw.wait_status)))
+        self._report(ActorDied(step=index, wait_status=wait_status))
         raise _CannotGoOn
 
     def _seen(
@@ -290,6 +251,8 @@ class StoryTeller:
     def _action(self, index: int, step: Step) -> None:
         if step.verb in props.PROPS:
             self._prop(index, step)
+        elif called.is_torch(step):
+            self._by_torch(index, step)
         else:
             getattr(self, f"_do_{step.verb}")(index, step)
 
@@ -343,13 +306,15 @@ class StoryTeller:
         way = str(step.args[1]) if len(step.args) > 1 else "local"
         if what in ("soname", "name"):
             self._must_tell_apart(what)
-        path = self._paths.first if what == "loaded" else getattr(self._paths, what)
+        path = getattr(self._paths, what) if what != "loaded" else self._loaded or self._paths.first
+        self._open(index, step, path, "loaded" if what == "loaded" else way)
+
+    def _open(self, index: int, step: Step, path: str, way: str) -> None:
         number = len(self._runtimes)
-        native.declare_runtime(
-            number, self._platform.id, path, "loaded" if what == "loaded" else way
-        )
+        native.declare_runtime(number, self._platform.id, path, way)
         request = self._ask(index, step, native.Request(native.OP_OPEN, runtime=number))
         self._runtimes[step.result] = number
+        self._loaded = self._loaded or path
         identity = native.identify(number)
         if identity is not None:
             self._report(Opened(runtime=step.result, identity=identity))
@@ -380,11 +345,7 @@ class StoryTeller:
     def _do_binding(self, index: int, step: Step) -> None:
         requests = {}
         for actor in step.actors:
-            if isinstance(self._actors[actor], _NativeActor):
-                self._report(
-                    CannotTell(reason=f"{actor} is no thread of Python, and the binding is Python")
-                )
-                raise _CannotGoOn
+            self._must_run_python(actor, "the binding")
             handle = self._value(step.args[0], actor)
             try:
                 requests[actor] = libraries.BindingCall(step.verb, handle, self._paths.xsched)
@@ -414,6 +375,60 @@ class StoryTeller:
 
     _do_old_binding = _do_binding
 
+    def _must_run_python(self, actor: str, what: str) -> None:
+        """End the story where an actor cannot be asked for what is written in Python."""
+        if not self._actors[actor].runs_python:
+            reason = f"{actor} is no thread of Python, and {what} is Python"
+            self._report(CannotTell(reason=reason))
+            raise _CannotGoOn
+
+    def _by_torch(self, index: int, step: Step) -> None:
+        tasks = {}
+        for actor in step.actors:
+            self._must_run_python(actor, "torch")
+            args = tuple(self._value(argument, actor) for argument in step.args)
+            tasks[actor] = torch_work.Task(step.verb, args, self._platform.id, step.repeat)
+            self._actors[actor].post(tasks[actor])
+        failed = False
+        for actor, task in sorted(tasks.items(), key=lambda item: item[0] != "main"):
+            self._actors[actor].wait(task)
+            failed |= self._torch_answered(index, step, actor, task)
+        if failed and not (step.tolerated or step.independent):
+            raise _Stop
+        if step.verb == "torch":
+            self._open(index, step, tasks[step.actors[0]].runtime, "loaded")
+
+    def _torch_answered(self, index: int, step: Step, actor: str, task: torch_work.Task) -> bool:
+        """Report what a task of torch's came to, keep its result; True if it failed."""
+        if task.wait_status is not None:
+            self._ended(index, step, actor, task.wait_status)
+        if task.not_here:
+            self._report(CannotTell(reason=task.not_here))
+            raise _CannotGoOn
+        names = native.errors(self._platform.id)
+        code = task.code
+        if task.value is not None and step.result:
+            self._values[step.result] = self._values[f"{step.result}@{actor}"] = task.value
+        if step.verb == "torch" and not task.error:
+            return False  # told as the opening that it is
+        self._seen(
+            index,
+            step,
+            actor,
+            state="failed" if task.error else "skipped" if task.not_asked else "done",
+            failed=bool(task.error),
+            handle=task.args[0] if step.verb in torch_work.TAKES_STREAM else None,
+            code=code,
+            name="" if code is None else names.get(code, (f"error {code}", ""))[0],
+            error=task.error or task.not_asked,
+            values=() if task.value is None else ((step.result, task.value),),
+            made=task.made,
+            pid=task.pid,
+            tid=task.tid,
+            nanoseconds=task.nanoseconds,
+        )
+        return bool(task.error)
+
     def _must_tell_apart(self, what: str) -> None:
         """End the story where the runtime has no name of this kind."""
         soname, name = self._paths.soname, self._paths.name
@@ -427,7 +442,30 @@ class StoryTeller:
             raise _CannotGoOn
 
     def _do_thread(self, index: int, step: Step) -> None:
-        self._actors[step.result] = _PythonThread(step.result)
+        self._start(index, step, lambda: actors.PythonThread(step.result))
+
+    def _do_thread_pool(self, index: int, step: Step) -> None:
+        self._start(index, step, actors.PoolThread)
+
+    def _do_process(self, index: int, step: Step) -> None:
+        self._start(index, step, lambda: actors.PythonProcess(str(step.args[0])))
+
+    def _do_torch_autograd(self, index: int, step: Step) -> None:
+        self._start_torchs(index, step, torch_actors.AutogradThread)
+
+    def _do_torch_dataloader(self, index: int, step: Step) -> None:
+        self._start_torchs(index, step, torch_actors.DataLoaderWorker)
+
+    def _start_torchs(self, index: int, step: Step, start: Callable[[], actors.Actor]) -> None:
+        try:
+            self._start(index, step, start)
+        except torch_actors.CannotAct as error:
+            self._report(CannotTell(reason=str(error)))
+            raise _CannotGoOn from error
+
+    def _start(self, index: int, step: Step, start: Callable[[], actors.Actor]) -> None:
+        """Start an actor from Python, on the main thread."""
+        self._actors[step.result] = start()
         self._seen(
             index,
             step,
@@ -440,7 +478,8 @@ class StoryTeller:
     def _start_native(self, index: int, step: Step, op: int) -> None:
         self._numbers += 1
         request = self._ask(index, step, native.Request(op, subject=self._numbers))
-        self._actors[step.result] = _NativeActor(self._numbers)
+        home = self._actors[step.actors[0]].home
+        self._actors[step.result] = actors.NativeActor(self._numbers, home)
         self._seen(index, step, step.actors[0], state="done", request=request)
 
     def _do_native_thread(self, index: int, step: Step) -> None:
@@ -451,15 +490,8 @@ class StoryTeller:
 
     def _do_end(self, index: int, step: Step) -> None:
         name = step.actors[0]
-        actor = self._actors.pop(name)
-        if isinstance(actor, _PythonThread):
-            actor.end()
-            self._seen(index, step, name, state="done", pid=os.getpid())
-            return
-        request = native.Request(native.OP_END)
-        actor.post(request)
-        actor.wait(request)
-        self._seen(index, step, name, state="done", request=request)
+        self._actors.pop(name).end()
+        self._seen(index, step, name, state="done", pid=os.getpid())
 
     def _derive(self, index: int, step: Step, change: Callable[[int], int]) -> None:
         actor = step.actors[0]

@@ -28,6 +28,8 @@ SEPARATORS = {"LD_AUDIT": ":", "LD_PRELOAD": ": ", "LD_LIBRARY_PATH": ":;"}
 _MAPPED = ("LD_AUDIT", "LD_PRELOAD")
 #: What our audit library obeys.  That xdiag itself was started under it is no part of a cell.
 _AUDIT_SETTINGS = ("XDIAG_UNIFY", "XDIAG_RECORD", "XDIAG_KEEP")
+#: Names a Python module that the process imports before it forks its first cell.
+IMPORT = "XDIAG_IMPORT"
 
 #: What a placeholder may name.
 PLACEHOLDERS = ("audit", "first", "first_directory", "copy_directory")
@@ -66,7 +68,7 @@ def start_environment(asked: Mapping[str, str], target: Target, paths: Paths) ->
 def _common(target: Target) -> dict[str, str]:
     """The variables of every cell: the user's and the target's."""
     variables = {**os.environ, **target.environment}
-    for name in _AUDIT_SETTINGS:
+    for name in (*_AUDIT_SETTINGS, IMPORT):
         variables.pop(name, None)
     if target.library_path:
         name = "LD_LIBRARY_PATH"

@@ -44,7 +44,7 @@ def declare(steps: Sequence[Step], platform: str, paths: Paths) -> dict[int, tup
     runtimes: dict[str, int] = {}
     found: dict[int, tuple[int, str]] = {}
     for index, step in enumerate(steps):
-        if step.verb == "open" and not step.runtime:
+        if step.verb in ("open", "torch") and not step.runtime:
             runtimes[step.result] = len(runtimes)
         elif step.verb == "xsched" and not step.runtime:
             number, path = _LAST - len(found), str(getattr(paths.xsched, str(step.args[0])))

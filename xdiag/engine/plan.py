@@ -28,7 +28,7 @@ def story_of(pattern: Pattern, actor: str = "python") -> Story:
 
     def read(line: str) -> Step:
         step = parse_step(line)
-        if actor == "native" and step.verb == "thread":
+        if actor == "native" and step.verb in ("thread", "thread_pool"):
             return msgspec.structs.replace(step, verb="native_thread")
         return step
 
@@ -122,6 +122,7 @@ def plan(
                     cell = msgspec.structs.replace(cell, not_applicable=made.reason)
                 else:
                     steps, story = made
-                    cell = msgspec.structs.replace(cell, steps=steps, environment=story.environment)
+                    environment = {**consumer.environment, **story.environment}
+                    cell = msgspec.structs.replace(cell, steps=steps, environment=environment)
                 cells.append(cell)
     return cells

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from xdiag import errors, platforms
 from xdiag.engine import judge, log
 from xdiag.engine.messages import Ended, Kill, Paths, Ready, Refused, Start, Started
-from xdiag.engine.warm_parent import START_PATIENCE, CannotStart, WarmParent, WarmParents
+from xdiag.engine.warm_parent import CannotStart, WarmParent, WarmParents
 from xdiag.model import Cell, Outcome, OutcomeKind, Result
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Engine:
         now = time.monotonic()
         for parent in self._parents:
             if not parent.ready and now >= parent.give_up_at:
-                reason = f"Python was not ready after {START_PATIENCE:g} s"
+                reason = f"Python was not ready after {parent.patience:g} s"
                 self._parents.refuse(parent, reason)
                 yield from self._skip(parent, reason)
         for running in list(self._running.values()):

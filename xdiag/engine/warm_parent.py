@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from xdiag.engine.environment import StartEnvironment, start_environment
+from xdiag.engine.environment import IMPORT, StartEnvironment, start_environment
 from xdiag.engine.messages import MAX_MESSAGE, Command, Ready, Reply
 from xdiag.errors import CannotRun
 from xdiag.launch.interpreter import interpreter
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Seconds in which one has to be ready: what is preloaded may do anything before Python starts.
 START_PATIENCE = 30.0
+#: The same of one that has to import something first: torch from a slow disk, say.
+IMPORT_PATIENCE = 180.0
 #: Seconds that one has to end when it is told to, and bytes kept of what it said.
 _END_PATIENCE = 5.0
 _WORDS_KEPT = 4096
@@ -49,7 +51,8 @@ class WarmParent:
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder(Reply).decode
         self.ready = False
-        self.give_up_at = time.monotonic() + START_PATIENCE
+        self.patience = IMPORT_PATIENCE if IMPORT in start.variables else START_PATIENCE
+        self.give_up_at = time.monotonic() + self.patience
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (self.socket, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_MESSAGE)

@@ -5,6 +5,9 @@ GPU runtime, HIP's or HSA's; so each child starts clean, and in a millisecond or
 have opened is AMD's compiler (comgr), which knows no device.  It ends when the supervisor goes
 away, and takes every child with it.
 
+Where its cells need torch, it has imported that too, which maps torch's libraries and starts
+nothing: a child that starts it is as one that imported it for itself, and 2 s earlier.
+
 Where its cells ask for LD_PRELOAD, the loader has mapped the runtime before Python began, and run
 its constructors.  Nothing has called it; and AMD's (5.2.3) start no thread and open no device by
 themselves, so that a child answers as one does that opens it for itself (tests/lab).
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import resource
 import select
@@ -28,6 +32,7 @@ import msgspec
 from xdiag import native, platforms
 from xdiag.engine import log
 from xdiag.engine.child import StoryTeller
+from xdiag.engine.environment import IMPORT
 from xdiag.engine.messages import (
     MAX_MESSAGE,
     Command,
@@ -207,11 +212,12 @@ def main() -> None:
     if sys.argv[2]:
         # Without it each child opens it for itself, and takes longer: no reason to stop.
         native.preload_compiler(sys.argv[2])
+    problem = _not_imported(os.environ.pop(IMPORT, ""))
     try:
         _warm_up()
     except OSError as error:
         sys.exit(f"xdiag: the process that forks the cells cannot start: {error}")
-    unfit = _not_mapped(sys.argv[3:])
+    unfit = problem or _not_mapped(sys.argv[3:])
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has hung up
         supervisor.send(msgspec.json.encode(Ready(unfit=unfit)))
         if not unfit:
@@ -233,6 +239,24 @@ def _not_mapped(files: list[str]) -> str:
         mapped = {line.split(maxsplit=5)[-1].rstrip("\n") for line in maps if "/" in line}
     missing = [file for file in files if not any(_is_same(file, other) for other in mapped)]
     return f"the loader did not take {' and '.join(missing)}" if missing else ""
+
+
+def _not_imported(module: str) -> str:
+    """Import a module, if one is named; why that cannot be done, empty if it is."""
+    if not module:
+        return ""
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            return (
+                f"{module} is not installed in xdiag's Python ({sys.executable}): install xdiag"
+                f" into the environment that has {module}"
+            )
+        return f"{module} cannot be imported: {error}"
+    except Exception as error:
+        return f"{module} cannot be imported: {str(error).strip() or type(error).__name__}"
+    return ""
 
 
 def _is_same(file: str, mapped: str) -> bool:

@@ -72,7 +72,7 @@ def label(result: Result) -> Label:
     parts = [_end(outcome)] if outcome.kind in seen.VIOLENT else []
     if outcome.code is not None:
         parts.insert(0, str(outcome.code))
-    differ = "differ" if seen.contexts_differ(result) else "failed"
+    differ = "differ" if seen.values_differ(result) else "failed"
     text = printable("+".join(parts)) or differ
     phase = seen.failing_phase(result)
     if phase in ("setup", "fix"):
@@ -107,6 +107,8 @@ def explain(result: Result) -> str:
         parts.append(f"a call returned {outcome.code}{_named(outcome.name)}")
     elif seen.contexts_differ(result):
         parts.append("the current context is not the stream's, and XSched ends the process")
+    elif seen.values_differ(result):
+        parts.append("two values that the story compares are not one")
     elif outcome.kind is OutcomeKind.ERROR:
         parts.append("a step could not be done")
     if outcome.kind is OutcomeKind.CRASH:

@@ -124,7 +124,7 @@ def _error(result: Result, target: Target) -> str:
         return f"{text} It is a step of the fix; the stream was not used after it."
     if record is not None and outcome.code == CONTEXT_IS_DESTROYED and target.platform == "hip":
         return f"{text} It was given no stream, so that this is not about a stream."
-    return f"{text} The code alone does not say why."
+    return text if outcome.code is None else f"{text} The code alone does not say why."
 
 
 _UNKNOWN = "the handle is not in this copy's set of live streams"

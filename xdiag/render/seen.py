@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xdiag import platforms
 from xdiag.model import OutcomeKind
 from xdiag.platforms.hip import NO_DEVICE as NO_DEVICE
+from xdiag.using import CONTEXTS
 
 if TYPE_CHECKING:
     from xdiag.model import Identity, Outcome, Result, StepRecord, Target
@@ -70,6 +71,11 @@ def refused(result: Result) -> bool:
 
 def contexts_differ(result: Result) -> bool:
     """Whether the cell ended at the comparison at which XSched's CUDA queue leaves."""
+    return values_differ(result) and result.cell.steps[result.outcome.step or 0].args == CONTEXTS
+
+
+def values_differ(result: Result) -> bool:
+    """Whether the cell ended where two values were to be one."""
     outcome = result.outcome
     return outcome.kind is OutcomeKind.ERROR and outcome.code is None and outcome.call == "equal"
 

@@ -99,7 +99,7 @@ def _row(record: StepRecord, step: Step | None, platform: str) -> Row:
     if step is not None:
         # The arguments as the step is written, with how often it is made and whether it may fail.
         call += f"({str(step).rpartition('(')[2]}"
-        if step.verb in ("open", "xsched"):
+        if step.verb in ("open", "xsched", "torch"):
             runtime = step.result
     return Row(
         number=str(record.step),

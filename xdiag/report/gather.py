@@ -32,6 +32,7 @@ from xdiag.report.bundle import Missing
 from xdiag.report.environment import variables
 from xdiag.report.versions import versions
 from xdiag.runtimes.find import find
+from xdiag.runtimes.torch_here import tellable
 
 Value = TypeVar("Value")
 
@@ -345,7 +346,7 @@ class _Gathering:
 
 
 def _planned(target: Target) -> list[Cell]:
-    return plan(PATTERNS, FIXES, CONSUMERS, platform=target.platform)
+    return plan(tellable(PATTERNS), FIXES, tellable(CONSUMERS), platform=target.platform)
 
 
 def _record(path: str) -> Record:

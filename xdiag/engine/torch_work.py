@@ -1,0 +1,340 @@
+"""What torch is asked to do in a story, in whichever process and thread the actor is.
+
+torch is imported by the warm parent of these cells, and started (given a device) here only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from xdiag import native, platforms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xdiag.platforms import Platform
+
+#: Side of the matrices, and bytes copied: some blocks of work, done in well under a second.
+_SIDE = 256
+_BYTES = 1 << 20
+#: What a runtime's error looks like in a message of torch's.
+_SAYS = re.compile(r"(?:CUDA|HIP) error: (?P<what>[^\n]+)")
+#: Of the package torch: the directory of its libraries, and those that are linked against the
+#: runtime (ROCm) or open it when they are started (CUDA).
+_LIBRARIES = "lib"
+_LINKED = ("libc10_hip.so", "libtorch_hip.so")
+#: What xdiag's agent exports, and AMD's HSA runtime does not.
+_AGENT_MARK = "xdiag_agent_version"
+
+#: Steps whose first argument is a stream.
+TAKES_STREAM = frozenset({
+    "torch_external", "torch_make_current", "torch_begin_capture", "torch_copy", "torch_matmul",
+    "torch_backward", "torch_graph",
+})  # fmt: skip
+
+#: Streams that torch gave out in this process, by handle, and captures that are not to end.
+_streams: dict[int, Any] = {}
+_captures: list[Any] = []
+
+
+class NotHere(Exception):
+    """The experiment makes no sense with this torch or on this machine; the message says why."""
+
+
+class NotAsked(Exception):
+    """One thing cannot be asked here; the message says why."""
+
+
+class Task:
+    """One step of torch's for one actor, made as a ``native.Request`` is."""
+
+    def __init__(self, verb: str, args: tuple[int, ...], platform: str, repeat: int = 1) -> None:
+        self.verb, self.args, self.platform, self.repeat = verb, args, platform, repeat
+        self.value: int | None = None
+        #: Of ``torch()``: the file of the runtime that torch uses.
+        self.runtime = ""
+        self.code: int | None = None
+        self.error = self.not_here = self.not_asked = ""
+        self.pid = self.tid = self.made = 0
+        self.nanoseconds = 0
+        self.wait_status: int | None = None
+
+    def execute(self) -> None:
+        """Do it on the calling thread; what torch raises is kept."""
+        self.pid, self.tid = os.getpid(), threading.get_native_id()
+        started = time.monotonic_ns()
+        try:
+            for _ in range(self.repeat):
+                self._do()
+                self.made += 1
+        except NotHere as error:
+            self.not_here = str(error)
+        except NotAsked as error:
+            self.not_asked = str(error)
+        except Exception as error:
+            self.error = _first_line(error)
+            self.code = _code(error, self.platform)
+        self.nanoseconds = time.monotonic_ns() - started
+
+    def _do(self) -> None:
+        if self.verb == "torch":
+            self.runtime = _start(platforms.get(self.platform))
+        else:
+            self.value = _DO[self.verb](*self.args)
+
+    def take(self, answer: Task) -> None:
+        """Take over what came of it in another process."""
+        self.__dict__.update(answer.__dict__)
+
+    def died(self, wait_status: int) -> None:
+        """Note that the process of its actor has ended; as from os.waitpid, -1 if not known."""
+        self.wait_status = wait_status
+
+
+# ---- starting ----------------------------------------------------------------------------------
+
+
+def _torch() -> Any:
+    import torch
+
+    return torch
+
+
+def _start(facts: Platform) -> str:
+    """Start torch on this thread's device; the file of the runtime that it uses.
+
+    Raises NotHere where this torch, or this machine, is not one to ask.
+    """
+    torch = _torch()
+    _fit(torch, facts)
+    # Of a forked process whose parent had started torch this is the question, not an obstacle.
+    refuses_forks = getattr(torch.cuda, "_is_in_bad_fork", lambda: False)()
+    try:
+        torch.cuda.init()
+        if not torch.cuda.device_count():
+            raise RuntimeError("no device is visible to it")
+    except (RuntimeError, AssertionError) as error:
+        if refuses_forks:
+            raise
+        raise NotHere(f"{_told(torch)} finds no GPU: {_first_line(error)}") from error
+    # Each actor would have as many threads as processors, and more cells run beside this one.
+    torch.set_num_threads(1)
+    # The first allocation makes the device's primary context this thread's current one.
+    torch.zeros(1, device="cuda")
+    return _runtime_of(torch, facts)
+
+
+def _fit(torch: Any, facts: Platform) -> None:
+    """Raise NotHere for a torch that was not built for this platform."""
+    built = {"hip": torch.version.hip, "cuda": torch.version.cuda}
+    if built[facts.id]:
+        return
+    others = [f"{platforms.get(name).title} {what}" for name, what in built.items() if what]
+    what = f"for {others[0]}" if others else "without GPU support"
+    raise NotHere(
+        f"{_told(torch)} was built {what}, and {facts.title} was asked for: install the one for"
+        f" {facts.title}"
+        + (f", or ask with --platform {'cuda' if facts.id == 'hip' else 'hip'}" if others else "")
+    )
+
+
+def _told(torch: Any) -> str:
+    return f"torch {torch.__version__}"
+
+
+class _Found(ctypes.Structure):
+    """Dl_info of dladdr(3)."""
+
+    _fields_ = (
+        ("file", ctypes.c_char_p),
+        ("base", ctypes.c_void_p),
+        ("symbol", ctypes.c_char_p),
+        ("address", ctypes.c_void_p),
+    )
+
+
+def _runtime_of(torch: Any, facts: Platform) -> str:
+    """The file whose functions torch's own libraries call; raises NotHere."""
+    folder = os.path.join(os.path.dirname(torch.__file__), _LIBRARIES)
+    for name in (*(os.path.join(folder, each) for each in _LINKED), f"{facts.library}.1"):
+        try:
+            # The library itself, loaded or not at all: its symbols are those it is linked against.
+            opened = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+            function = ctypes.cast(getattr(opened, facts.proof), ctypes.c_void_p)
+        except (OSError, AttributeError):
+            continue
+        found = _Found()
+        if ctypes.CDLL(None).dladdr(function, ctypes.byref(found)) and found.file:
+            return os.fsdecode(found.file)
+    raise NotHere(f"{_told(torch)} has started, and no library of its has {facts.proof}")
+
+
+# ---- streams -----------------------------------------------------------------------------------
+
+
+def _keep(stream: Any) -> int:
+    handle = int(stream.cuda_stream)
+    _streams[handle] = stream
+    return handle
+
+
+def _stream(handle: int) -> Any:
+    """Torch's object for a handle: the one it gave out, or an ExternalStream around it."""
+    torch = _torch()
+    if handle == 0:
+        return torch.cuda.default_stream()
+    return _streams.get(handle) or torch.cuda.ExternalStream(handle)
+
+
+def _from_pool(priority: int, device: int = 0) -> int:
+    return _keep(_torch().cuda.Stream(device=device, priority=priority))
+
+
+def _external(handle: int) -> int:
+    return _keep(_torch().cuda.ExternalStream(handle))
+
+
+def _default() -> int:
+    return int(_torch().cuda.default_stream().cuda_stream)
+
+
+def _current() -> int:
+    return int(_torch().cuda.current_stream().cuda_stream)
+
+
+def _make_current(handle: int) -> None:
+    _torch().cuda.set_stream(_stream(handle))
+
+
+def _begin_capture(handle: int) -> None:
+    torch = _torch()
+    graph = torch.cuda.CUDAGraph()
+    _captures.append(graph)
+    torch.cuda.set_stream(_stream(handle))
+    graph.capture_begin(capture_error_mode="relaxed")
+
+
+# ---- work --------------------------------------------------------------------------------------
+
+
+def _numbers(torch: Any, *shape: int) -> Any:
+    """Small whole numbers, so that sums of products are exact whatever the device computes with."""
+    return torch.arange(shape[0] * shape[1], dtype=torch.float32).reshape(shape) % 3
+
+
+def _must_be(what: Any, expected: Any) -> None:
+    if not bool((what.cpu() == expected).all()):
+        raise ValueError("the result differs from the processor's")
+
+
+def _must_compute() -> None:
+    """Raises NotAsked over xdiag's agent, which knows no kernels but the runtime's own."""
+    try:
+        agent = ctypes.CDLL("libhsa-runtime64.so.1", mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        return
+    if hasattr(agent, _AGENT_MARK):
+        raise NotAsked("the software agent executes no kernels of torch's")
+
+
+def _copy(handle: int) -> None:
+    torch = _torch()
+    source = (torch.arange(_BYTES, dtype=torch.int64) % 251).to(torch.uint8).pin_memory()
+    stream = _stream(handle)
+    with torch.cuda.stream(stream):
+        there = torch.empty(_BYTES, dtype=torch.uint8, device="cuda")
+        there.copy_(source, non_blocking=True)
+        back = torch.empty(_BYTES, dtype=torch.uint8, pin_memory=True)
+        back.copy_(there, non_blocking=True)
+    stream.synchronize()
+    _must_be(back, source)
+
+
+def _matmul(handle: int) -> None:
+    _must_compute()
+    torch = _torch()
+    left, right = _numbers(torch, _SIDE, _SIDE), _numbers(torch, _SIDE, _SIDE).T.contiguous()
+    stream = _stream(handle)
+    with torch.cuda.stream(stream):
+        product = torch.matmul(left.cuda(), right.cuda())
+    stream.synchronize()
+    _must_be(product, torch.matmul(left, right))
+
+
+def _backward(handle: int) -> None:
+    _must_compute()
+    torch = _torch()
+    weights, data = _numbers(torch, _SIDE, _SIDE), _numbers(torch, _SIDE, _SIDE)
+    stream = _stream(handle)
+    with torch.cuda.stream(stream):
+        there = weights.cuda().requires_grad_()
+        torch.matmul(data.cuda(), there).sum().backward()
+    stream.synchronize()
+    # The gradient of a sum of products is the sum of what each weight was multiplied with.
+    _must_be(there.grad, data.sum(0, keepdim=True).T.expand(_SIDE, _SIDE))
+
+
+def _graph(handle: int) -> None:
+    _must_compute()
+    torch = _torch()
+    start = _numbers(torch, _SIDE, _SIDE)
+    stream = _stream(handle)
+    with torch.cuda.stream(stream):
+        there = start.cuda()
+        # Once before the capture: what is prepared at a first use cannot be captured.
+        there.mul(2).add(1)
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="relaxed"):
+        result = there.mul(2).add(1)
+    there.add_(1)
+    torch.cuda.synchronize()
+    graph.replay()
+    torch.cuda.synchronize()
+    _must_be(result, (start + 1) * 2 + 1)
+
+
+_DO: dict[str, Callable[..., int | None]] = {
+    "torch_stream": _from_pool,
+    "torch_external": _external,
+    "torch_default": _default,
+    "torch_current": _current,
+    "torch_make_current": _make_current,
+    "torch_begin_capture": _begin_capture,
+    "torch_copy": _copy,
+    "torch_matmul": _matmul,
+    "torch_backward": _backward,
+    "torch_graph": _graph,
+}
+
+
+# ---- what it raises ----------------------------------------------------------------------------
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _code(error: BaseException, platform: str) -> int | None:
+    """The runtime's error code in what torch raised, None where there is none.
+
+    torch.AcceleratorError has it (torch 2.8 and later); before, only the message says it, in the
+    words of hipGetErrorString: a meaning as in our list of errors, or, in HIP 5, the name.
+    """
+    code = getattr(error, "error_code", None)
+    if isinstance(code, int):
+        return code
+    said = _SAYS.search(str(error))
+    if said is None:
+        return None
+    words = said["what"].strip().lower()
+    for known, described in native.errors(platform).items():
+        if words in map(str.lower, described):
+            return known
+    return None

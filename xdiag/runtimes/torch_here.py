@@ -1,0 +1,50 @@
+"""Whether xdiag's own Python has torch, in which the cells run that need it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from typing import TYPE_CHECKING, TypeVar
+
+from xdiag.discover import torch
+from xdiag.discover.root import Root
+from xdiag.torch_consumer import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from xdiag.model import Consumer, Pattern
+
+    Entry = TypeVar("Entry", Pattern, Consumer)
+
+
+def folder() -> str:
+    """The directory of the package torch that an import here would get, empty without one."""
+    found = importlib.util.find_spec("torch")
+    return os.path.dirname(found.origin) if found is not None and found.origin else ""
+
+
+def tellable(entries: Iterable[Entry]) -> list[Entry]:
+    """The patterns or consumers that this Python can tell: those of torch only where it has it."""
+    here = bool(folder())
+    return [each for each in entries if here or not ENVIRONMENT.items() <= each.environment.items()]
+
+
+def took_part() -> str:
+    """A sentence for the head of a report: which torch did what steps say torch does."""
+    place = folder()
+    if not place:
+        return ""
+    found = torch.read(place, Root("/"))
+    return f"PyTorch took part where a step says torch: {found.version}, in {place}."
+
+
+def left_out() -> str:
+    """A sentence for the head of a report that ``tellable`` has left something out; else empty."""
+    if folder():
+        return ""
+    return (
+        "Patterns of PyTorch's streams and the consumer torch were left out: torch is not installed"
+        f" in xdiag's Python ({sys.executable})."
+    )
