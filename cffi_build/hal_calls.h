@@ -3,11 +3,11 @@
  *
  * Each library of an installation is opened as an object of its own, and answers those of them that
  * it or a library it needs exports: libhalhip.so answers all, since it needs libpreempt.so.
- * Source: XpuOS/xsched, include/xsched/xqueue.h and platforms/hip/hal/include/xsched/hip/hal.h; a
- * queue's, command's or hardware queue's handle is a uint64_t (types.h), and what is returned is an
+ * Source: XpuOS/xsched, include/xsched/xqueue.h and hal.h of platforms/hip/hal and platforms/cuda/hal;
+ * a queue's, command's or hardware queue's handle is a uint64_t (types.h), and what is returned is an
  * XResult, 0 for success.
  *
- * A HAL is one platform's: HipQueueCreate has no CUDA name.
+ * A HAL is one platform's: HipQueueCreate has no CUDA name, CudaQueueCreate no HIP name.
  */
 #ifndef XDIAG_HAL_CALLS_H
 #define XDIAG_HAL_CALLS_H
@@ -21,6 +21,7 @@
 /* clang-format off */
 #define XDIAG_XSCHED_CALLS(CALL)                                                                                         \
     CALL(HipQueueCreate, "HipQueueCreate", "", STATUS, OUT_U64, STREAM)                                                  \
+    CALL(CudaQueueCreate, "", "CudaQueueCreate", STATUS, OUT_U64, STREAM)                                                \
     CALL(HwQueueDestroy, "HwQueueDestroy", "HwQueueDestroy", STATUS, SIZE)                                               \
     CALL(HwCommandCreateCallback, "HwCommandCreateCallback", "HwCommandCreateCallback", STATUS, OUT_U64, LAUNCH, LAUNCHED) \
     CALL(HwCommandDestroy, "HwCommandDestroy", "HwCommandDestroy", STATUS, SIZE)                                         \

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdiag import native
+from xdiag import native, platforms
 
 if TYPE_CHECKING:
     from xdiag.model import Step
 
-#: Steps that call XSched's Python binding, and what they are called there.
-BINDINGS = {
-    "binding": "xsched.hip.XSchedHip.HipQueueCreate",
-    "old_binding": "xsched_hip.XSchedHIP.HIPQueueCreate",
-}
+#: Steps that call XSched's Python binding; ``Platform.xsched`` says what they are called there.
+BINDINGS = ("binding", "old_binding")
 #: Steps that torch does, and what a program writes for them.
 TORCH = {
     "torch": "torch.cuda.init",
@@ -44,4 +41,6 @@ def shown(step: Step, platform: str) -> str:
     """What a step is called in a trace: hipStreamQuery, HipQueueCreate, open."""
     if step.runtime:
         return native.every_call()[step.verb].shown(platform)
-    return BINDINGS.get(step.verb) or TORCH.get(step.verb, step.verb)
+    if step.verb in BINDINGS:
+        return ".".join(getattr(platforms.get(platform).xsched, step.verb))
+    return TORCH.get(step.verb, step.verb)

@@ -117,7 +117,7 @@ enum { XSCHED_SUCCESS = 0, XSCHED_ERROR_HARDWARE = 1 };
 static int on_launch(uint64_t queue, void *given)
 {
     const launch *asked = given;
-    /* A hardware queue's handle is its stream (XpuOS/xsched, platforms/hip/hal, handle.h). */
+    /* A hardware queue's handle is its stream (XpuOS/xsched, handle.h of each platform's HAL). */
     int error = asked->record ? asked->record(asked->event, (void *)(uintptr_t)queue) : -1;
     return error ? XSCHED_ERROR_HARDWARE : XSCHED_SUCCESS;
 }

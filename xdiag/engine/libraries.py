@@ -11,8 +11,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from xdiag import native
-from xdiag.discover.xsched import HAL, HIP_LIB, PREEMPT, SHIM
+from xdiag import native, platforms
+from xdiag.discover.xsched import PREEMPT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,16 +20,8 @@ if TYPE_CHECKING:
     from xdiag.engine.messages import Paths, XSchedFiles
     from xdiag.model import Step
 
-#: Which variable tells it which runtime to open, and what its libraries are called.
-VARIABLE = HIP_LIB
-FILES = {"hal": HAL, "preempt": PREEMPT, "shim": SHIM}
 #: Numbers of libraries are counted down from here, those of runtimes up from 0 (api.h).
 _LAST = 15
-#: What a step calls: the directory in XSchedFiles, the module, the class, the function.
-_CALLED = {
-    "binding": ("binding", "xsched.hip", "XSchedHip", "HipQueueCreate"),
-    "old_binding": ("old_binding", "xsched_hip", "XSchedHIP", "HIPQueueCreate"),
-}
 
 
 class NoBinding(Exception):
@@ -43,6 +35,7 @@ def declare(steps: Sequence[Step], platform: str, paths: Paths) -> dict[int, tup
     """
     runtimes: dict[str, int] = {}
     found: dict[int, tuple[int, str]] = {}
+    variable = platforms.get(platform).xsched.variable
     for index, step in enumerate(steps):
         if step.verb in ("open", "torch") and not step.runtime:
             runtimes[step.result] = len(runtimes)
@@ -52,7 +45,7 @@ def declare(steps: Sequence[Step], platform: str, paths: Paths) -> dict[int, tup
             if path:
                 native.declare_library(
                     number, platform, path,
-                    behind=runtimes[str(step.args[1])], variable=VARIABLE,
+                    behind=runtimes[str(step.args[1])], variable=variable,
                     beside="python" not in step.args[2:],
                 )  # fmt: skip
     return found
@@ -60,7 +53,9 @@ def declare(steps: Sequence[Step], platform: str, paths: Paths) -> dict[int, tup
 
 def missing(library: str, paths: Paths) -> str:
     """Why a library cannot be opened that is not there."""
-    return paths.xsched.missing or f"this installation of XSched has no {FILES[library]}"
+    names = platforms.get(paths.xsched.platform).xsched
+    files = {"hal": names.hal, "preempt": PREEMPT, "shim": names.shim}
+    return paths.xsched.missing or f"this installation of XSched has no {files[library]}"
 
 
 class BindingCall:
@@ -70,12 +65,13 @@ class BindingCall:
     """
 
     def __init__(self, verb: str, handle: int, files: XSchedFiles) -> None:
-        folder, module, of, function = _CALLED[verb]
+        # A step is called as the field in XSchedFiles and in Platform.xsched.
+        module, of, function = getattr(platforms.get(files.platform).xsched, verb)
         self.handle = handle
         self.code: int | None = None
         self.name = self.error = ""
         self.tid = 0
-        place = str(getattr(files, folder))
+        place = str(getattr(files, verb))
         if not place:
             raise NoBinding(files.missing or f"this installation of XSched has no module {module}")
         sys.path.insert(0, place)

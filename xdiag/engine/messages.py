@@ -16,12 +16,13 @@ MAX_MESSAGE = 1 << 17
 
 
 class XSchedFiles(msgspec.Struct, frozen=True):
-    """XSched's libraries and Python modules; empty for what is not there."""
+    """XSched's libraries and Python modules for one platform; empty for what is not there."""
 
+    platform: str = "hip"
     hal: str = ""
     preempt: str = ""
     shim: str = ""
-    #: Directories to import ``xsched.hip`` and, before June 2026, ``xsched_hip`` from.
+    #: Directories to import ``Platform.xsched``'s ``binding`` and ``old_binding`` from.
     binding: str = ""
     old_binding: str = ""
     #: Why something is not there, in one line.

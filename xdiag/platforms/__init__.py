@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from xdiag.model import Hypothesis, NotApplicable, Prediction, Step, Story
 
+    #: What a use step becomes.
     Expand = Callable[[Step], "tuple[Step, ...] | NotApplicable"]
 
 
@@ -26,6 +27,27 @@ class Startup:
     name: tuple[tuple[str, tuple[int, ...]], ...]
     #: The version as people write it, from the number that the runtime tells.
     written: Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class XSched:
+    """What is called differently in XSched's build for each platform.
+
+    Source: XpuOS/xsched, platforms/CMakeLists.txt (the libraries), protocol/def.h (the variable),
+    platforms/{hip,cuda}/hal/include (the call), platforms/{hip,cuda}/python (the binding).
+    """
+
+    #: The library that calls the runtime, and the one that stands in for it.
+    hal: str
+    shim: str
+    #: The variable that names the runtime to open.
+    variable: str
+    #: The HAL's call that takes a stream: an entry of ``cffi_build/hal_calls.h``.
+    create: str
+    #: The Python binding: its module, class and function.
+    binding: tuple[str, str, str]
+    #: The one before June 2026; None where there was none.
+    old_binding: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +69,7 @@ class Platform:
     library: str
     proof: str
     startup: Startup
+    xsched: XSched
     #: What an error says on this platform, as a sentence, where the code alone tells.
     says: Mapping[int, str] = field(default_factory=dict)
     #: What the reader of every report on this platform has to know, in sentences.
@@ -70,6 +93,8 @@ class Platform:
     predicts: Mapping[str, dict[str, Prediction]] | None = None
     #: Stories that are sound elsewhere, and against this platform's rules.
     unsound: frozenset[str] = frozenset()
+    #: Consumers that are no evidence for or against a hypothesis here.
+    unweighed: frozenset[str] = frozenset()
     #: A story, which is told in HIP's words, in this platform's; by the pattern's id.
     retold: Callable[[str, Story], Story] | None = None
     #: What consumers do here, by their ids; None where it is what ``xdiag.consumers`` says.

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from xdiag import torch_consumer
 from xdiag.hypotheses import of_cause
 from xdiag.model import NotApplicable, Prediction, Step, Story, parse_step
-from xdiag.platforms import Platform, Startup
+from xdiag.platforms import Platform, Startup, XSched
 from xdiag.using import Use, start_of_xscheds_queue
+from xdiag.xsched_consumers import uses as xscheds_uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +50,12 @@ UNPREPARED = frozenset({
     "cross-thread", "concurrent-use", "null-stream", "per-thread-stream", "legacy-stream",
     "context-unset", "another-context", "other-device-current", "context-destroyed",
     "device-reset", "fork-after-init",
+    "torch-pool", "torch-priority", "torch-pool-device", "torch-current", "torch-default",
+    "torch-external", "torch-thread-pool", "torch-autograd", "torch-dataloader", "torch-fork",
+    "torch-spawn", "torch-spawn-handle", "torch-capture", "torch-foreign-stream",
 })  # fmt: skip
+#: Of these, those in which torch has made a context current for the user all the same.
+_PREPARED_BY_TORCH = frozenset({"torch-autograd", "torch-spawn"})
 
 
 class _Retelling:
@@ -69,6 +76,9 @@ class _Retelling:
             self._current -= places
         elif step.verb in ("CtxSetCurrent", "CtxPushCurrent", "CtxCreate"):
             self._current |= places
+        elif step.verb == "torch":
+            # It allocates, and the runtime API makes the primary context current for that.
+            self._current |= {(actor, step.result) for actor in step.actors}
         if step.verb == "use" and self._users_prepared:
             yield from self._opening(step, str(step.args[0]), 0, phase="setup")
         elif step.verb in _MAKES_STREAM and not places <= self._current:
@@ -234,8 +244,27 @@ _EXPECTED = {
     "reopened-by-soname": (_THREADS, "two-runtimes"),
     "fork-before-init": ("", "fork"),
     "fork-after-init": ("fork", ""),
+    **dict.fromkeys(
+        ("torch-pool", "torch-priority", "torch-thread-pool", "torch-external"),
+        (f"cuda-thread-context {_THREADS}", ""),
+    ),
+    "torch-pool-filled": (_THREADS, "cuda-thread-context cuda-context two-runtimes"),
+    "torch-autograd": ("thread-bound unshareable", "cuda-thread-context two-runtimes"),
+    "torch-dataloader": ("fork", ""),
+    "torch-fork": ("fork", ""),
+    "torch-spawn": ("", "fork cuda-thread-context two-runtimes"),
+    "torch-second-runtime": ("two-runtimes", ""),
     **dict.fromkeys(_TWO.split(), ("two-runtimes", "")),
 }
+
+# No old binding: platforms/cuda/python came in June 2026 (XpuOS/xsched, 1dd3139).
+_XSCHED = XSched(
+    hal="libhalcuda.so",
+    shim="libshimcuda.so",
+    variable="XSCHED_CUDA_LIB",
+    create="CudaQueueCreate",
+    binding=("xsched.cuda", "XSchedCuda", "CudaQueueCreate"),
+)
 
 PLATFORM = Platform(
     id="cuda",
@@ -254,6 +283,7 @@ PLATFORM = Platform(
         name=(("cuDeviceGetName", (256, 0)),),
         written=written_version,
     ),
+    xsched=_XSCHED,
     # cuda.h, the comments at the codes.
     says={
         NOT_INITIALIZED: "On CUDA this says that the driver was not initialised in this process:"
@@ -307,7 +337,14 @@ PLATFORM = Platform(
         }
         for pattern, (fails, works) in _EXPECTED.items()
     },
-    unsound=UNPREPARED,
+    unsound=UNPREPARED - _PREPARED_BY_TORCH,
+    # It works where others fail for want of a context: it makes the device's current by itself.
+    unweighed=frozenset({"torch"}),
     retold=retold,
-    uses={"driver": _driver, "replay": _replay},
+    uses={
+        "driver": _driver,
+        "replay": _replay,
+        **xscheds_uses(_XSCHED),
+        "torch": torch_consumer.work,
+    },
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xdiag.platforms import Platform, Startup
+from xdiag.platforms import Platform, Startup, XSched
 
 #: hipErrorContextIsDestroyed.  From a stream call of ROCm 5.x to 6.4 it says that the pointer is
 #: not in this loaded copy's set of live streams, and nothing else (hip::isValid, hip_stream.cpp).
@@ -36,6 +36,14 @@ PLATFORM = Platform(
         # struct's first member is char name[256] in all versions.
         name=(("hipGetDevicePropertiesR0600", (0,)), ("hipGetDeviceProperties", (0,))),
         written=written_version,
+    ),
+    xsched=XSched(
+        hal="libhalhip.so",
+        shim="libshimhip.so",
+        variable="XSCHED_HIP_LIB",
+        create="HipQueueCreate",
+        binding=("xsched.hip", "XSchedHip", "HipQueueCreate"),
+        old_binding=("xsched_hip", "XSchedHIP", "HIPQueueCreate"),
     ),
     software=True,
     packaged=True,
