@@ -158,7 +158,7 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
         "Can the thread that runs backward functions use the stream?",
         (*_POOL, "main: worker = torch_autograd()"),
         sound=True,
-        predicts=_predicts(f"thread-bound unshareable {'context-bound'}", "two-runtimes"),
+        predicts=_predicts("thread-bound unshareable context-bound", "two-runtimes"),
         note="A native thread of torch's, one for each device; it enters Python for functions that"
         " are written in it.",
     ),
@@ -169,8 +169,8 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
         (*_POOL, "main: worker = torch_dataloader()"),
         predicts=_predicts("fork"),
         patience=1.0,
-        note="Workers are forked by default. torch refuses there by itself: it does not start a"
-        " second time in a forked process.",
+        note="Workers are forked by default. torch does not start a second time in a forked"
+        " process, and what its parent had started is of no use there.",
     ),
     _pattern(
         "torch-fork",

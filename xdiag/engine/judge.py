@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+#: What GCC's terminate handler puts before the exception's own text; a stack may come after it.
+_THROWN = "what():"
+
+
 @dataclass(frozen=True)
 class Telling:
     """What was seen of one child."""
@@ -233,6 +237,13 @@ def _said_by_xsched(cell: Cell, died_at: object, telling: Telling) -> dict[str, 
     return fields
 
 
+def _last_words(output: str) -> str:
+    """What a process said of its end: an exception that C++ ended it for, else its last line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    thrown = [line for line in lines if line.startswith(_THROWN)]
+    return thrown[-1].removeprefix(_THROWN).strip() if thrown else lines[-1] if lines else ""
+
+
 def _violent_end(telling: Telling) -> dict[str, object] | None:
     """Fields of the outcome of a child that did not end by itself."""
     in_flight = telling.in_flight()
@@ -240,8 +251,7 @@ def _violent_end(telling: Telling) -> dict[str, object] | None:
     for message in telling.messages:
         if isinstance(message, ActorDied):
             died_at = message.step
-    lines = [line for line in telling.output.splitlines() if line.strip()]
-    fields: dict[str, object] = {"died_at": died_at, "message": lines[-1] if lines else ""}
+    fields: dict[str, object] = {"died_at": died_at, "message": _last_words(telling.output)}
     if telling.killed == "hang":
         return {**fields, "kind": OutcomeKind.HANG, "reason": _how_it_ended(telling)}
     if telling.killed:

@@ -271,7 +271,8 @@ def _backward(handle: int) -> None:
     torch = _torch()
     weights, data = _numbers(torch, _SIDE, _SIDE), _numbers(torch, _SIDE, _SIDE)
     stream = _stream(handle)
-    with torch.cuda.stream(stream):
+    # Backward functions are run with gradients off, and this may be asked in one.
+    with torch.cuda.stream(stream), torch.enable_grad():
         there = weights.cuda().requires_grad_()
         torch.matmul(data.cuda(), there).sum().backward()
     stream.synchronize()
