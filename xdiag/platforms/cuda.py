@@ -55,7 +55,7 @@ UNPREPARED = frozenset({
     "torch-spawn", "torch-spawn-handle", "torch-capture", "torch-foreign-stream",
 })  # fmt: skip
 #: Of these, those in which torch has made a context current for the user all the same.
-_PREPARED_BY_TORCH = frozenset({"torch-autograd", "torch-spawn"})
+_PREPARED_BY_TORCH = frozenset({"torch-spawn"})
 
 
 class _Retelling:
@@ -249,7 +249,8 @@ _EXPECTED = {
         (f"cuda-thread-context {_THREADS}", ""),
     ),
     "torch-pool-filled": (_THREADS, "cuda-thread-context cuda-context two-runtimes"),
-    "torch-autograd": ("thread-bound unshareable", "cuda-thread-context two-runtimes"),
+    # Measured with torch 2.11: its thread has the device, and no context until it is used.
+    "torch-autograd": ("cuda-thread-context thread-bound unshareable", ""),
     "torch-dataloader": ("fork", ""),
     "torch-fork": ("fork", ""),
     "torch-spawn": ("", "fork cuda-thread-context two-runtimes"),
