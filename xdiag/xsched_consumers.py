@@ -82,7 +82,9 @@ def _binding(xsched: platforms.XSched, step: Step) -> tuple[Step, ...] | NotAppl
 def _old_binding(xsched: platforms.XSched, step: Step) -> tuple[Step, ...] | NotApplicable:
     use = Use(step)
     if xsched.old_binding is None:
-        return NotApplicable(reason="XSched had no Python binding for it before June 2026")
+        return NotApplicable(
+            reason="XSched has a Python binding for this platform since June 2026 only"
+        )
     opened = _opened(use, ("preempt", "hal", "shim"), "python")
     return (*opened, use.line("hwq = old_binding({s})"))
 

@@ -94,7 +94,7 @@ def command(
     from xdiag.render import repairs as rendering
     from xdiag.repair import verify
     from xdiag.repair.repair import Situation
-    from xdiag.runtimes.xsched import choose
+    from xdiag.runtimes.xsched import usable
 
     path = output.destination(path)
     if place and patch:
@@ -125,7 +125,7 @@ def command(
         names=names,
         globs=globs,
         command=shlex.join(["xdiag", *arguments]),
-        xsched=choose(xsched) if xsched is not None else None,
+        xsched=usable(xsched) if xsched is not None else None,
     )
     if trials is None:
         click.echo(

@@ -135,20 +135,44 @@ def choose_consumers(
     """The consumers that match, and the installation of XSched that theirs call.
 
     Without globs, those of XSched are among them where their libraries are, and torch where it is
-    installed.  Raises Usage.
+    installed.  An installation that was named and cannot be used is told on stderr; its consumers'
+    cells are skipped, with the reason.  Raises Usage.
     """
     from xdiag.consumers import CONSUMERS
     from xdiag.runtimes.torch_here import tellable
     from xdiag.runtimes.xsched import choose, present
     from xdiag.xsched_consumers import XSCHED_CONSUMERS
 
-    files = choose(xsched) if platform == "hip" else None
     if globs:
-        return pick((*CONSUMERS, *XSCHED_CONSUMERS), globs, "consumer"), files
+        chosen = pick((*CONSUMERS, *XSCHED_CONSUMERS), globs, "consumer")
+        return chosen, choose_xsched(xsched, platform, chosen)
+    files = choose(xsched, platform)
+    if files is not None and files.missing:
+        click.echo(f"xdiag: {files.missing}; XSched's own libraries are not called", err=True)
     return [
         *tellable(CONSUMERS),
         *(each for each in XSCHED_CONSUMERS if present(files, each.id)),
     ], files
+
+
+def choose_xsched(
+    xsched: str | None, platform: str, consumers: Sequence[Consumer]
+) -> XSchedFiles | None:
+    """The installation of XSched that these consumers call; None where none of them does.
+
+    Raises Usage where one is named and none of them calls it.
+    """
+    from xdiag.runtimes.xsched import calls_none, choose
+
+    ids = [each.id for each in consumers]
+    if not calls_none(ids):
+        return choose(xsched, platform)
+    if xsched is not None:
+        named = " and ".join(ids) if len(ids) < 4 else "these consumers"
+        calls = "calls" if len(ids) == 1 else "call"
+        raise Usage(f"--xsched is for hal, xqueue, binding and old-binding: {named} {calls} none of"
+                    " XSched's libraries")  # fmt: skip
+    return None
 
 
 def pick_one(entries: Iterable[Entry], id: str, kind: str) -> Entry:

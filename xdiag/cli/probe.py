@@ -11,6 +11,7 @@ import click
 from xdiag.cli import output
 from xdiag.cli.options import (
     choose_target,
+    choose_xsched,
     pick_one,
     platform_option,
     run_options,
@@ -100,7 +101,6 @@ def command(
     from xdiag.patterns import PATTERNS
     from xdiag.render import render
     from xdiag.render.trace import show_probe
-    from xdiag.runtimes.xsched import choose
     from xdiag.xsched_consumers import XSCHED_CONSUMERS
 
     chosen = (
@@ -118,9 +118,9 @@ def command(
         for_runtime = choose_target(runtime, agent, kernel_cache) if runtime is not None else None
         _emit(plan(*chosen, actor=actor)[0], language, path, options, for_runtime)
         return NOTHING_WRONG
+    files = choose_xsched(xsched, platform, chosen[2])
     target = choose_target(runtime, agent, kernel_cache, platform)
     cells = plan(*chosen, platform=target.platform, actor=actor, timeout=timeout)
-    files = choose(xsched) if platform == "hip" else None
     report = session.run(cells, target, command=shlex.join(["xdiag", *arguments]), xsched=files)
     if not report.results:
         return INTERRUPTED

@@ -13,6 +13,7 @@ import ast
 import os
 from typing import TYPE_CHECKING, Literal
 
+from xdiag import platforms
 from xdiag.discover import elf
 from xdiag.model import Record
 
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
     from xdiag.discover.root import Root
 
-#: What an installation has in its lib directory.
-HAL, PREEMPT, SHIM = "libhalhip.so", "libpreempt.so", "libshimhip.so"
+_HIP = platforms.get("hip").xsched
+#: What an installation for HIP has in its lib directory; PREEMPT is the same on all platforms.
+HAL, PREEMPT, SHIM = _HIP.hal, "libpreempt.so", _HIP.shim
 #: Names that links to the shim go by, to be loaded in the runtime's place.
 _SHIM_LINKS = ("libamdhip64.so", "libamdhip64.so.1")
 #: The variable that names the runtime to open.
-HIP_LIB = "XSCHED_HIP_LIB"
+HIP_LIB = _HIP.variable
 #: Where it looks next; then _DEFAULT_DIRS (lib.h; the missing slash in the third is theirs).
 _FIRST_DIR = "/opt/rocm/lib"
 _DEFAULT_DIRS = (
@@ -37,7 +39,7 @@ _RUNTIME = "libamdhip64.so"
 #: Installations people make, besides those that the environment points at.
 _PREFIXES = ("/opt/xsched", "/usr/local/xsched", "/usr/local", "/usr")
 #: The call that takes a stream's handle, as the C library exports it.
-_CALL = "HipQueueCreate"
+_CALL = _HIP.create
 
 
 class Binding(Record, frozen=True):
@@ -62,7 +64,7 @@ class Installation(Record, frozen=True):
     """A directory with XSched's libraries."""
 
     folder: str
-    #: Names of those that are there, of HAL, PREEMPT and SHIM.
+    #: Names of those that are there, of the platform's HAL and shim and of PREEMPT.
     libraries: tuple[str, ...]
     #: Links that lead to the shim, by path.
     shim_links: tuple[str, ...] = ()
@@ -119,12 +121,13 @@ def _prefixes(binding: Binding) -> Iterable[str]:
 
 
 def installations(
-    root: Root, environ: Mapping[str, str], also: Iterable[str] = ()
+    root: Root, environ: Mapping[str, str], also: Iterable[str] = (), platform: str = "hip"
 ) -> tuple[Installation, ...]:
-    """Directories with any of XSched's libraries.
+    """Directories with any of XSched's libraries for a platform.
 
     Looked at: XSCHED_ROOT, LD_LIBRARY_PATH, the usual prefixes, and the directories ``also``.
     """
+    its = platforms.get(platform).xsched
     prefixes = [environ.get("XSCHED_ROOT", ""), *_PREFIXES]
     folders = [os.path.join(prefix, "lib") for prefix in prefixes if prefix]
     folders += environ.get("LD_LIBRARY_PATH", "").replace(";", ":").split(":")
@@ -133,7 +136,7 @@ def installations(
         if not os.path.isabs(folder):
             continue
         names = root.names(folder)
-        libraries = tuple(name for name in (HAL, PREEMPT, SHIM) if name in names)
+        libraries = tuple(name for name in (its.hal, PREEMPT, its.shim) if name in names)
         if not libraries:
             continue
         try:

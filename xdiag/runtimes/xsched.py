@@ -6,9 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from xdiag import platforms
 from xdiag.discover import elf
 from xdiag.discover.root import Root
-from xdiag.discover.xsched import HAL, PREEMPT, SHIM, installations
+from xdiag.discover.xsched import PREEMPT, installations
 from xdiag.engine.messages import XSchedFiles
 from xdiag.errors import Usage
 
@@ -16,26 +17,50 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _HERE = Root("/")
+#: The variable that names an installation's prefix.
+_ROOT = "XSCHED_ROOT"
 #: What the HALs of all platforms begin with.
 _HAL_STEM = "libhal"
 #: Where an installation has its Python modules, below its prefix: the current one, and the one
 #: before June 2026, which was installed among the headers (platforms/hip/CMakeLists.txt).
 _CURRENT = ("lib/python", "python")
 _OLD = ("include", "lib/python", "python")
+#: What consumers of ``xdiag.xsched_consumers`` need, by the fields of XSchedFiles.
+_NEEDS = {
+    "hal": ("hal",),
+    "xqueue": ("hal", "preempt"),
+    "binding": ("hal", "binding"),
+    "old-binding": ("hal", "shim", "old_binding"),
+}
 
 
-def choose(named: str | None) -> XSchedFiles | None:
-    """The installation in the directory ``named``, else the first that is found; None for none.
+def choose(named: str | None, platform: str = "hip") -> XSchedFiles | None:
+    """The installation in the directory ``named``, else XSCHED_ROOT's, else the first found.
 
-    A directory is one's prefix or has its libraries.  Raises Usage if one is named that has no
-    library of XSched for HIP.
+    A directory is one's prefix or has its libraries.  None where there is none and nobody named
+    one.  What cannot be used has ``missing``, which says why in one line: it was built for another
+    platform, its library cannot be loaded on this machine, or XSCHED_ROOT leads to none.  Raises
+    Usage if ``named`` is no directory of XSched's at all.
     """
     if named is not None:
-        return _named(os.path.abspath(named))
-    for each in installations(_HERE, os.environ):
-        if HAL in each.libraries:
-            return _files(each.folder)
+        return _in(named, f"--xsched {named}", platform)
+    if root := os.environ.get(_ROOT):
+        try:
+            return _in(root, f"{_ROOT}={root}", platform)
+        except Usage as error:
+            return XSchedFiles(platform=platform, missing=str(error))
+    for each in installations(_HERE, os.environ, platform=platform):
+        if platforms.get(platform).xsched.hal in each.libraries:
+            return _files(each.folder, platform)
     return None
+
+
+def usable(named: str) -> XSchedFiles:
+    """The installation for HIP in the directory ``named``; raises Usage where it cannot be used."""
+    files = _in(named, f"--xsched {named}", "hip")
+    if files.missing:
+        raise Usage(files.missing)
+    return files
 
 
 def note(files: XSchedFiles) -> str:
@@ -50,50 +75,84 @@ def note(files: XSchedFiles) -> str:
 
 def present(files: XSchedFiles | None, consumer: str) -> bool:
     """Whether an installation has what this consumer of ``xdiag.xsched_consumers`` needs."""
-    needs = {
-        "hal": ("hal",),
-        "xqueue": ("hal", "preempt"),
-        "binding": ("hal", "binding"),
-        "old-binding": ("hal", "shim", "old_binding"),
-    }
-    return files is not None and all(getattr(files, each) for each in needs[consumer])
+    return files is not None and all(getattr(files, each) for each in _NEEDS[consumer])
 
 
-def _named(folder: str) -> XSchedFiles:
+def calls_none(consumers: Iterable[str]) -> bool:
+    """Whether none of these consumers, by their ids, calls XSched's own libraries."""
+    return not set(consumers) & set(_NEEDS)
+
+
+def _in(folder: str, by: str, platform: str) -> XSchedFiles:
+    """What is in a directory that somebody named; ``by`` is how he did.  Raises Usage."""
+    hal = platforms.get(platform).xsched.hal
+    title = platforms.get(platform).title
+    folder = os.path.abspath(folder)
     if not os.path.isdir(folder):
-        raise Usage(f"--xsched {folder}: no such directory")
-    for place in (os.path.join(folder, "lib"), folder):
-        if os.path.isfile(os.path.join(place, HAL)):
-            return _files(place)
-    others = sorted({name for place in (os.path.join(folder, "lib"), folder)
-                     for name in _names(place) if name.startswith(_HAL_STEM)})  # fmt: skip
+        what = "it is no directory" if os.path.exists(folder) else "no such directory"
+        raise Usage(f"{by}: {what}; name the prefix that XSched was installed to")
+    places = [os.path.join(folder, "lib"), folder]
+    listed = {
+        place: _names(place, by) for place in places if place == folder or os.path.isdir(place)
+    }
+    for place, names in listed.items():
+        if hal in names:
+            return _files(place, platform)
+    others = sorted({each for names in listed.values() for each in names if _is_hal(each)})
     if others:
-        raise Usage(f"{folder} has {' and '.join(others)} and no {HAL}: it was built for another"
-                    " platform")  # fmt: skip
-    raise Usage(f"{folder} has no {HAL}, and neither has its lib directory: it is no installation"
-                " of XSched for HIP")  # fmt: skip
+        return XSchedFiles(
+            platform=platform,
+            missing=f"{by}: it has {' and '.join(others)} and no {hal}: it was built for another"
+            f" platform than {title}{_for_which(others)}",
+        )
+    raise Usage(f"{by}: it has no {hal}, and neither has its lib directory: it is no installation"
+                f" of XSched for {title}")  # fmt: skip
 
 
-def _names(folder: str) -> list[str]:
+def _is_hal(name: str) -> bool:
+    return name.startswith(_HAL_STEM) and name.endswith(".so")
+
+
+def _for_which(hals: Iterable[str]) -> str:
+    """How to have an installation with these used, where a platform of xdiag's has them."""
+    found = [name for name in platforms.names() if platforms.get(name).xsched.hal in hals]
+    return f" (--platform {found[0]} uses it)" if found else ""
+
+
+def _names(folder: str, by: str) -> list[str]:
     try:
         return os.listdir(folder)
-    except OSError:
-        return []
+    except OSError as error:
+        raise Usage(f"{by}: {folder} cannot be read: {error.strerror}") from error
 
 
-def _files(folder: str) -> XSchedFiles:
+def _files(folder: str, platform: str) -> XSchedFiles:
     """What there is beside and below a directory with libraries."""
+    names = platforms.get(platform).xsched
     prefix = os.path.dirname(folder) if os.path.basename(folder) == "lib" else folder
-    here = {name: os.path.join(folder, name) for name in (HAL, PREEMPT, SHIM)}
+    here = {name: os.path.join(folder, name) for name in (names.hal, PREEMPT, names.shim)}
+    for path in filter(os.path.lexists, (here[names.hal], here[PREEMPT])):
+        if problem := _problem(path):
+            return XSchedFiles(platform=platform, missing=problem)
     hal, preempt, shim = (path if os.path.isfile(path) else "" for path in here.values())
     return XSchedFiles(
+        platform=platform,
         hal=hal,
         preempt=preempt,
         shim=shim,
-        binding=_first(prefix, _CURRENT, "xsched/hip/__init__.py"),
-        old_binding=_first(prefix, _OLD, "xsched_hip.py"),
+        binding=_first(prefix, _CURRENT, f"{names.binding[0].replace('.', '/')}/__init__.py"),
+        old_binding=_first(prefix, _OLD, f"{names.old_binding[0]}.py") if names.old_binding else "",
         missing="",
     )
+
+
+def _problem(path: str) -> str:
+    """Why a library cannot be loaded on this machine; empty where nothing speaks against it."""
+    try:
+        elf.read(path, _HERE)
+    except elf.BadElf as error:
+        return str(error)
+    return ""
 
 
 def _first(prefix: str, below: Iterable[str], module: str) -> str:
