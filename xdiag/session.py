@@ -22,6 +22,7 @@ from xdiag.runtimes import torch_here
 from xdiag.runtimes.copies import copies
 from xdiag.runtimes.host import host
 from xdiag.runtimes.xsched import note
+from xdiag.torch_consumer import brought_another
 from xdiag.verdict import weigh
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def run(
     if xsched is not None and any(result.outcome.libraries for result in results.values()):
         target = msgspec.structs.replace(target, notes=(*target.notes, note(xsched)))
     if any(called.is_torch(step) for cell in cells for step in cell.steps):
-        notes = (*target.notes, *filter(None, [torch_here.took_part()]))
+        another = next(filter(brought_another, results.values()), None)
+        told = [torch_here.took_part(), torch_here.brought(another) if another else ""]
+        notes = (*target.notes, *filter(None, told))
         target = msgspec.structs.replace(target, notes=notes)
     ordered = tuple(results[cell.id] for cell in cells if cell.id in results)
     return Report(
@@ -92,6 +95,9 @@ def faulty(report: Report) -> bool:
     """Whether a story that uses the library soundly failed: this machine is at fault."""
     sound = {pattern.id for pattern in told_on(report.target.platform) if pattern.sound}
     return any(
-        result.outcome.kind in FAULTS and result.cell.pattern in sound and result.cell.fix == "none"
+        result.outcome.kind in FAULTS
+        and result.cell.pattern in sound
+        and result.cell.fix == "none"
+        and not brought_another(result)
         for result in report.results
     )

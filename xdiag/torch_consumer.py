@@ -12,7 +12,7 @@ from xdiag.model import Consumer, NotApplicable
 from xdiag.using import Use
 
 if TYPE_CHECKING:
-    from xdiag.model import Step
+    from xdiag.model import Result, Step
 
 #: Cells with torch in them are forked from a process that has imported it, which takes seconds, and
 #: started nothing (engine/zygote.py).
@@ -63,6 +63,16 @@ def work(step: Step) -> tuple[Step, ...] | NotApplicable:
         *([use.line("{user}: torch_graph({s})", independent=True)]
           if use.alone and handle != "NULL" else []),
     )  # fmt: skip
+
+
+def brought_another(result: Result) -> bool:
+    """Whether torch worked on another copy of the runtime than the story that it was put into.
+
+    Such a cell is the case itself, whatever its pattern is about.
+    """
+    runtimes = result.outcome.runtimes
+    both = [runtimes[name] for name in (_UNDER_TEST, RUNTIME) if name in runtimes]
+    return len({(each.device, each.inode, each.namespace) for each in both}) > 1
 
 
 CONSUMER = Consumer(

@@ -32,6 +32,7 @@ from xdiag.model import (
     Support,
     Verdict,
 )
+from xdiag.torch_consumer import brought_another
 from xdiag.using import CONTEXTS
 from xdiag.xsched_consumers import CUTS_HANDLES
 
@@ -137,7 +138,7 @@ def _observe(
     for result in results:
         if result.cell.consumer in (*CUTS_HANDLES, *unweighed):
             continue  # what it shows is about itself, whatever the story
-        what = reading(result, platform, telling)
+        what = None if brought_another(result) else reading(result, platform, telling)
         if what is not None:
             told[result.cell.pattern, result.cell.fix].append((what, result))
     observations = {}

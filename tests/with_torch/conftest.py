@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from runtimes.conftest import compile_library
+from xsched.conftest import real_xsched
+
+#: Fixtures of others that tests here ask for.
+__all__ = ["real_xsched"]
 
 if TYPE_CHECKING:
     from xdiag.model import Target

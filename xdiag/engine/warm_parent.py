@@ -184,8 +184,14 @@ class WarmParents:
         how = f"it exited with status {status}" if status >= 0 else signal.Signals(-status).name
         if not key:
             raise CannotRun(f"the process that forks the cells could not start: {words or how}")
-        names = " and ".join(sorted(name for name, _ in key))
-        reason = self._reasons[key] = f"Python does not start with {names} set so: {words or how}"
+        module = dict(key).get(IMPORT)
+        names = " and ".join(sorted(name for name, _ in key if name != IMPORT))
+        told = f"Python does not start with {names} set so" if names else "Python does not start"
+        if module:
+            told = (
+                f"{told}, or importing {module} ends it" if names else f"importing {module} ends it"
+            )
+        reason = self._reasons[key] = f"{told}: {words or how}"
         return reason
 
     def end(self, parent: WarmParent) -> int:

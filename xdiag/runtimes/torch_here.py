@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from xdiag.discover import torch
 from xdiag.discover.root import Root
-from xdiag.torch_consumer import ENVIRONMENT
+from xdiag.torch_consumer import ENVIRONMENT, RUNTIME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from xdiag.model import Consumer, Pattern
+    from xdiag.model import Consumer, Pattern, Result
 
     Entry = TypeVar("Entry", Pattern, Consumer)
 
@@ -38,6 +38,14 @@ def took_part() -> str:
         return ""
     found = torch.read(place, Root("/"))
     return f"PyTorch took part where a step says torch: {found.version}, in {place}."
+
+
+def brought(result: Result) -> str:
+    """A sentence for the head of a report: which copy of the runtime torch brought along."""
+    return (
+        f"torch uses another copy of the runtime, {result.outcome.runtimes[RUNTIME].path}: where it"
+        " is the consumer, streams of the one under test are strange to it."
+    )
 
 
 def left_out() -> str:
