@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from doctor.scenes import CURRENT_BINDING, OLD_BINDING, SITE, Image
-from xdiag.doctor import examination
+from xdiag.doctor import examination, forecast
 from xdiag.doctor.catalogue import CHECKS
 from xdiag.doctor.patient import Patient
 from xdiag.findings import Finding, Status
@@ -177,3 +177,15 @@ def test_an_image_without_anything(image: Image) -> None:
     assert found["runtimes.found"].status is Status.WARN
     assert found["forecast.agreement"].status is Status.PASS
     assert examination.exit_code(found.values()) == 0
+
+
+@pytest.mark.parametrize(
+    ("folder", "is_one"), [("build", False), ("dist", False), ("tests", False), ("opener", True)]
+)
+def test_what_lies_beside_a_projects_packages_is_no_package(
+    image: Image, folder: str, is_one: bool
+) -> None:
+    image.runtime("usr/lib64/libamdhip64.so.6")
+    image.write(f"{SITE}/{folder}/lib/opener.py", 'ctypes.CDLL("libamdhip64.so.6")\n')
+    told = forecast.forecast(image.patient(LD_LIBRARY_PATH="/usr/lib64"))
+    assert bool(told.party(f"the package {folder}")) is is_one

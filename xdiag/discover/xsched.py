@@ -13,6 +13,8 @@ import ast
 import os
 from typing import TYPE_CHECKING, Literal
 
+from msgspec.structs import replace
+
 from xdiag import platforms
 from xdiag.discover import elf
 from xdiag.model import Record
@@ -58,6 +60,9 @@ class Binding(Record, frozen=True):
     full_width: bool = False
     #: Why its source says nothing, in one line.
     problem: str = ""
+    #: The file that Python takes for the module xsched instead of this one's package, so that an
+    #: import of xsched.hip finds nothing; empty where it finds this one.
+    hidden_by: str = ""
 
 
 class Installation(Record, frozen=True):
@@ -156,19 +161,43 @@ def installations(
 
 
 def bindings(search_path: Sequence[str], root: Root) -> tuple[Binding, ...]:
-    """The bindings on a Python search path, in the order in which they would be imported."""
+    """The bindings on a Python search path: of each kind the one that an import of it gets.
+
+    The current one is a module of the package xsched.  Where another module of that name comes
+    first, as the old binding brings one (xsched.py), it is hidden.
+    """
+    hider, homes = _module_xsched(search_path, root)
+    every = [os.path.join(folder, "xsched") for folder in search_path]
     found = []
-    places: tuple[tuple[Literal["current", "old"], str], ...] = (
-        ("current", "xsched/hip/__init__.py"),
-        ("old", "xsched_hip.py"),
-    )
-    for kind, inside in places:
-        for folder in search_path:
-            path = os.path.join(folder, inside)
-            if root.is_file(path):
-                found.append(read_binding(path, kind, root))
-                break  # later ones are hidden by this one
-    return tuple(found)
+    for folders, hidden_by in ((homes, ""), (every, hider)):
+        path = _first(folders, "hip/__init__.py", root)
+        if path:
+            found.append(replace(read_binding(path, "current", root), hidden_by=hidden_by))
+            break
+    path = _first(search_path, "xsched_hip.py", root)
+    return (*found, read_binding(path, "old", root)) if path else tuple(found)
+
+
+def _first(folders: Iterable[str], inside: str, root: Root) -> str:
+    return next(filter(root.is_file, (os.path.join(each, inside) for each in folders)), "")
+
+
+def _module_xsched(search_path: Sequence[str], root: Root) -> tuple[str, list[str]]:
+    """The file that ``import xsched`` runs, and the directories of the package that it is.
+
+    In one directory a package comes before a module; directories without __init__.py make one
+    package together, if there is nothing else (Python's reference, 5.3 and 5.4).
+    """
+    namespace = []
+    for folder in search_path:
+        package = os.path.join(folder, "xsched")
+        if root.is_file(os.path.join(package, "__init__.py")):
+            return os.path.join(package, "__init__.py"), [package]
+        if root.is_file(f"{package}.py"):
+            return f"{package}.py", []
+        if root.is_dir(package):
+            namespace.append(package)
+    return "", namespace
 
 
 def read_binding(path: str, kind: Literal["current", "old"], root: Root) -> Binding:

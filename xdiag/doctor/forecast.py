@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 PROGRAM, TORCH, XSCHED, SCRIPT = "the program", "torch", "XSched", "the script's own files"
 #: Names the library on every page, and opens it only in processes of its own.
 OURSELVES = "xdiag"
-#: Folders beside an editable project's packages that its programs import nothing of.
-_TEST_SUITES = ("test", "tests")
+#: Folders beside an editable project's packages that its programs import nothing of: its tests, and
+#: what building it has left (copies of the packages themselves).
+_NOT_IMPORTED = ("test", "tests", "build", "dist")
 #: Top-level packages that are parties of their own, or the providers of what the others open.
 _TOLD_BY_THEMSELVES = ("torch", "xsched", "rocm_sdk", "_rocm_sdk", "xdiag")
 #: Functions that open what they are given; a literal that is in a list is given to one of them.
@@ -185,7 +186,7 @@ class _Telling:
         found = self.patient.xsched
         hal = next((each for each in self.map.objects if _base(each) == xsched.HAL), None)
         for binding in found.bindings:
-            if binding.opens:
+            if binding.opens and not binding.hidden_by:
                 library = self.map.open(binding.opens, self._ctypes())
                 yield library
                 hal = hal or library
@@ -244,7 +245,7 @@ class _Telling:
         return {
             package: mentions
             for package, mentions in self.patient.mentions.by_package().items()
-            if not package.startswith(_TOLD_BY_THEMSELVES) and package not in _TEST_SUITES
+            if not package.startswith(_TOLD_BY_THEMSELVES) and package not in _NOT_IMPORTED
         }
 
     # ---- callers -----------------------------------------------------------------------------

@@ -141,7 +141,8 @@ class Situation:
     def old_binding(self) -> Binding | None:
         """XSched's binding that cuts handles to 32 bits; None where none is imported here."""
         for binding in self.patient.xsched.bindings:
-            if binding.call_line and not binding.full_width and not binding.problem:
+            cuts = binding.call_line and not binding.full_width and not binding.problem
+            if cuts and not binding.hidden_by:
                 return binding
         return None
 

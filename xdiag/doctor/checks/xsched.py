@@ -6,15 +6,22 @@ import os
 from typing import TYPE_CHECKING
 
 from xdiag.discover import xsched
+from xdiag.doctor import bindings
 from xdiag.doctor.check import Check
 from xdiag.findings import failed, passed, skipped, warned
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from xdiag.discover.xsched import Binding
+    from xdiag.doctor.bindings import Import
     from xdiag.doctor.patient import Patient
     from xdiag.findings import Finding
 
 _NEWER = "or use the binding of June 2026 or later (xsched.hip)"
+#: The modules that bindings are, by their kinds; imports of them that are shown.
+_MODULES = {"current": bindings.CURRENT, "old": bindings.OLD}
+_MOST_SHOWN = 4
 _ABSENT = "XSched is not here (set XSCHED_ROOT to its prefix if it is in an unusual place)"
 
 
@@ -69,34 +76,97 @@ def _shim(patient: Patient) -> Finding:
 
 def _binding(patient: Patient) -> Finding:
     found = patient.xsched.bindings
-    if not found:
+    imports = bindings.imports(patient)
+    asked = tuple(dict.fromkeys(each.module for each in imports or ()))
+    if not found and not asked:
         return skipped("no Python binding of XSched is on the search path")
-    narrow = [each for each in found if each.call_line and not each.full_width]
-    evidence = [_told(each) for each in found]
-    unread = [each for each in found if each.problem]
-    if narrow:
-        where = narrow[0]
-        whole = [each for each in found if each.full_width]
-        # Which of two is imported, the program's source says.
-        report = warned if whole else failed
-        beside = f" ({whole[0].path} passes it whole)" if whole else ""
-        return report(
-            f"a binding of XSched passes a stream's handle cut to 32 bits{beside}",
+    got = {_MODULES[each.kind]: each for each in found if not each.hidden_by}
+    evidence = [*_got(found, asked), *(f"{_place(each)} imports {each.module}"
+                                       for each in (imports or ())[:_MOST_SHOWN])]  # fmt: skip
+    narrow = [name for name, each in got.items() if each.call_line and not each.full_width]
+    whole = [name for name, each in got.items() if each.full_width]
+    missing = [name for name in asked if name not in got]
+    if narrow and (not asked or missing != [*asked]):
+        return _cut(got[narrow[0]], narrow[0], whole, imports, evidence)
+    if missing:
+        return warned(
+            f"the program imports {missing[0]}, and no module of that name would be found",
             *evidence,
-            "ctypes passes a Python int as a C int where no argument type is declared: the handle"
-            " 0x7f1287650010 arrives as 0xffffffff87650010, which no runtime knows (709)",
-            remedy=(
-                "pass ctypes.c_void_p(handle) instead of the int",
-                f"or add to {where.path}: "
-                "<library>.HipQueueCreate.argtypes ="
-                " [ctypes.POINTER(ctypes.c_uint64), ctypes.c_void_p]",
-                *([_NEWER] if where.kind == "old" else []),
-                "to see it: xdiag probe --pattern truncated-handle --consumer replay",
-            ),
+            remedy=_to_be_found(missing[0], found, got),
         )
-    if unread:
+    if any(each.problem for each in found):
         return warned("a binding of XSched cannot be read", *evidence)
+    if any(each.hidden_by for each in found):
+        return warned("a binding of XSched is hidden by another module", *evidence)
     return passed("XSched's binding passes a handle whole", *evidence)
+
+
+def _cut(
+    where: Binding,
+    name: str,
+    whole: Sequence[str],
+    imports: Sequence[Import] | None,
+    evidence: Sequence[str],
+) -> Finding:
+    """A binding that cuts handles is here: what that means for the program, if that is known."""
+    asked = {each.module for each in imports or ()}
+    cut = f"{name}, which passes a stream's handle cut to 32 bits"
+    cuts = f"{name} passes a stream's handle cut to 32 bits"
+    also = f"{whole[0]} passes it whole" if whole else ""
+    if name in asked and asked.isdisjoint(whole):
+        report, summary = failed, f"the program imports {cut}"
+    elif name in asked:
+        report, summary = warned, f"{cuts}, and {also}: the program imports both"
+    elif imports is not None:
+        report, summary = warned, f"{cuts}; no file of the program's own imports it"
+    elif whole:
+        report, summary = warned, f"{cuts}, and {also}: what is imported decides"
+    else:
+        report, summary = failed, f"the binding of XSched that is here is {cut}"
+    return report(
+        summary,
+        *evidence,
+        "ctypes passes a Python int as a C int where no argument type is declared: the handle"
+        " 0x7f1287650010 arrives as 0xffffffff87650010, which no runtime knows (709)",
+        remedy=(
+            *(f"import {each} in the place of {name}" for each in whole),
+            f"{'or ' * bool(whole)}pass ctypes.c_void_p(handle) instead of the int",
+            f"or add to {where.path}: "
+            "<library>.HipQueueCreate.argtypes ="
+            " [ctypes.POINTER(ctypes.c_uint64), ctypes.c_void_p]",
+            *([_NEWER] if where.kind == "old" and not whole else []),
+            "to see it: xdiag probe --pattern truncated-handle --consumer replay",
+        ),
+    )
+
+
+def _got(found: Sequence[Binding], asked: Sequence[str]) -> Iterator[str]:
+    """What an import of each name gets, of those that are here or that the program imports."""
+    by_name = {_MODULES[each.kind]: each for each in found}
+    for name in dict.fromkeys((*by_name, *asked)):
+        binding = by_name.get(name)
+        if binding is None:
+            yield f"import {name} finds no module"
+        elif binding.hidden_by:
+            yield (
+                f"import {name} finds no module: xsched is {binding.hidden_by}, which comes before"
+                f" {binding.path} on Python's path"
+            )
+        else:
+            yield f"import {name} gets {_told(binding)}"
+
+
+def _to_be_found(name: str, found: Sequence[Binding], got: Iterable[str]) -> tuple[str, ...]:
+    hidden = [each for each in found if each.hidden_by and _MODULES[each.kind] == name]
+    if hidden:
+        return (f"remove {hidden[0].hidden_by}, or put the directory of the other one before it on"
+                " PYTHONPATH",)  # fmt: skip
+    other = [f"or import {each}, which is here" for each in got]
+    return ("put its directory on PYTHONPATH", *other)
+
+
+def _place(each: Import) -> str:
+    return f"{each.path}, line {each.line},"
 
 
 def _runtime(patient: Patient) -> Finding:
@@ -136,7 +206,8 @@ def _told(binding: Binding) -> str:
     declared = f"argtypes = {binding.argtypes} (line {binding.argtypes_line})"
     types = declared if binding.argtypes_line else "no argtypes"
     opens = binding.opens or "a library"
-    return f"{text}: calls HipQueueCreate of {opens}, line {binding.call_line}; {types}"
+    means = "passes a handle whole" if binding.full_width else "cuts a handle to 32 bits"
+    return f"{text}: calls HipQueueCreate of {opens}, line {binding.call_line}; {types}: {means}"
 
 
 def _entries(path: str) -> list[str]:
