@@ -1,7 +1,8 @@
 """The line that XSched prints before it ends the process, and the driver's call that it tells of.
 
-Its HIP_ASSERT, XASSERT and XERRO print one line to stderr and call exit(1) (XpuOS/xsched,
-utils/include/xsched/utils/log.h, platforms/hip/hal/include/xsched/hip/hal/hip_assert.h).  Builds of
+Its HIP_ASSERT, CUDA_ASSERT, XASSERT and XERRO print one line to stderr and call exit(1)
+(XpuOS/xsched, utils/include/xsched/utils/log.h, hip_assert.h of platforms/hip/hal and cuda_assert.h
+of platforms/cuda/hal).  Builds of
 1.2.0 and later begin it with [XSCHED ERRO @ T 1234 @ time], those before with [ERRO @ T1234 @ time]
 (seen on a build of May 2026), and some of users' logs with [ERRO] alone.
 """
@@ -18,7 +19,7 @@ LINE = re.compile(
 #: Where in its source it was printed.
 PLACE = re.compile(rb" @ (?P<file>[^\s:]{1,512}):(?P<line>\d{1,7})\s*$")
 _NUMBER = re.compile(rb"^(hip|cuda) error (\d{1,4})\b")
-#: The HAL's constructor of a queue: the line of a check -> the call that it checks.
+#: The HIP HAL's constructor of a queue: the line of a check -> the call that it checks.
 HAL_FILE = "hip_queue.cpp"
 HAL_LINES = {
     18: "hipCtxGetCurrent",
@@ -29,18 +30,58 @@ HAL_LINES = {
 }
 #: The first of them that takes the stream, and so the first that can be refused.
 HAL_REFUSED = "hipStreamGetFlags"
-#: What a queue's own thread checks, by file and line, all as of the tree of July 2026.
-_WORKER_LINES = {
-    ("hip_queue.cpp", 41): "hipStreamSynchronize",
-    ("hip_queue.cpp", 46): "hipCtxSetCurrent",
-    ("hip_command.cpp", 24): "hipEventSynchronize",
-    ("hip_command.cpp", 158): "hipMemcpyWithStream",
-    ("hip_command.cpp", 171): "hipEventDestroy",
-    ("hip_command.h", 203): "hipEventSynchronize",
-    ("event_pool.h", 30): "hipEventCreateWithFlags",
-    # A launch callback failed.  That of the consumer xqueue makes this one call.
-    ("launch_worker.cpp", 250): "hipEventRecord",
+#: All checks that a queue of level 1 comes to, by the end of the file's path and the line; all as
+#: of the tree of July 2026 (bd494cb7a729).
+_LINES = {
+    "hip": {
+        HAL_FILE: {**HAL_LINES, 41: "hipStreamSynchronize", 46: "hipCtxSetCurrent"},
+        "hip_command.cpp": {
+            24: "hipEventSynchronize",
+            158: "hipMemcpyWithStream",
+            171: "hipEventDestroy",
+        },
+        "hip_command.h": {203: "hipEventSynchronize"},
+        "event_pool.h": {30: "hipEventCreateWithFlags"},
+        # A launch callback failed.  That of the consumer xqueue makes this one call.
+        "launch_worker.cpp": {250: "hipEventRecord"},
+    },
+    "cuda": {
+        "arch/arch.cpp": {
+            21: "cuDeviceGetAttribute",
+            22: "cuDeviceGetAttribute",
+            67: "cuStreamGetCtx",
+            68: "cuCtxGetCurrent",
+            72: "cuCtxGetDevice",
+        },
+        # Levels 2 and 3 have files of this name too, and other lines.
+        "level1/cuda_queue.cpp": {
+            20: "cuCtxGetCurrent",
+            21: "cuStreamGetCtx",
+            28: "cuCtxGetDevice",
+            31: "cuDeviceGetAttribute",
+            32: "cuDeviceGetAttribute",
+            33: "cuDeviceGetAttribute",
+            37: "cuStreamGetFlags",
+            40: "cuStreamSynchronize",
+            52: "cuStreamSynchronize",
+            57: "cuCtxSetCurrent",
+        },
+        "common/cuda_command.cpp": {
+            17: "cuCtxGetCurrent",
+            31: "cuEventSynchronize",
+            169: "cuEventDestroy_v2",
+        },
+        "common/cuda_command.h": {252: "cuEventSynchronize"},
+        "common/event_pool.cpp": {8: "cuCtxGetCurrent", 14: "cuEventCreate"},
+        "launch_worker.cpp": {250: "cuEventRecord"},
+    },
 }
+#: What its CUDA HAL says where the context that is current is not the stream's, or an event pool's.
+_OTHER_CONTEXT = re.compile(
+    rb"current context \(\S{1,24}\) (does not match stream|mismatch event pool) context"
+)
+#: The call whose answer it holds against the stream's context there; it has not failed.
+COMPARED = "cuCtxGetCurrent"
 #: hipErrorContextIsDestroyed
 _CONTEXT_IS_DESTROYED = 709
 
@@ -60,29 +101,42 @@ class XSchedError:
     call: str = ""
 
 
-def last(output: str) -> XSchedError | None:
-    """What the last such line of a process's output says, None where there is none."""
+def last(output: str, platform: str = "hip") -> XSchedError | None:
+    """What the last such line of a process's output says, None where there is none.
+
+    ``platform`` is whose HAL it was, for lines that do not say so themselves.
+    """
     for each in reversed(output.splitlines()):
         found = LINE.search(each.encode())
         if found is not None:
-            return _read(found["text"])
+            return _read(found["text"], platform)
     return None
 
 
-def _read(text: bytes) -> XSchedError:
+def call_at(platform: str, path: str, line: int) -> str:
+    """The driver's call that XSched checks there; empty where that is not known."""
+    for end, lines in _LINES[platform].items():
+        if path == end or path.endswith(f"/{end}"):
+            return lines.get(line, "")
+    return ""
+
+
+def _read(text: bytes, platform: str) -> XSchedError:
     where, numbered = PLACE.search(text), _NUMBER.search(text)
-    file = where["file"].decode().rpartition("/")[2] if where else ""
+    path = where["file"].decode(errors="replace") if where else ""
+    file = path.rpartition("/")[2]
     line = int(where["line"]) if where else 0
-    platform = numbered[1].decode() if numbered else ""
+    told = numbered[1].decode() if numbered else ""
     code = int(numbered[2]) if numbered else None
-    call = HAL_LINES.get(line, "") if file == HAL_FILE else ""
-    call = call or _WORKER_LINES.get((file, line), "")
+    call = call_at(told or platform, path, line)
+    if _OTHER_CONTEXT.search(text):
+        call = COMPARED
     # Line 67 of a changed file, say: no call before hipStreamGetFlags takes the stream, and no call
     # of a context can return 709.
-    if file == HAL_FILE and code == _CONTEXT_IS_DESTROYED and not call.startswith("hipStream"):
+    refused = told == "hip" and file == HAL_FILE and code == _CONTEXT_IS_DESTROYED
+    if refused and not call.startswith("hipStream"):
         call = HAL_REFUSED
     return XSchedError(
         text=text.decode(errors="replace").strip(),
-        platform=platform, code=code, file=file, line=line,
-        call="" if platform == "cuda" else call,
+        platform=told, code=code, file=file, line=line, call=call,
     )  # fmt: skip

@@ -206,7 +206,9 @@ def outcome(cell: Cell, tellings: Sequence[Telling], platform: str) -> Outcome:
     for telling in tellings:
         ended = _violent_end(telling)
         if ended is not None:
-            return change(common, **{**ended, **_said_by_xsched(cell, ended["died_at"], telling)})
+            return change(
+                common, **{**ended, **_said_by_xsched(cell, ended["died_at"], telling, platform)}
+            )
 
     missing = next(
         (r for r in trace if r.state == "unsupported" and not cell.steps[r.step].independent), None
@@ -219,12 +221,14 @@ def outcome(cell: Cell, tellings: Sequence[Telling], platform: str) -> Outcome:
     return common
 
 
-def _said_by_xsched(cell: Cell, died_at: object, telling: Telling) -> dict[str, object]:
+def _said_by_xsched(
+    cell: Cell, died_at: object, telling: Telling, platform: str
+) -> dict[str, object]:
     """Fields of the outcome of a child that XSched has ended: it prints why, and exits."""
     # A queue's own thread may end the process in the middle of any later step.
     if not isinstance(died_at, int) or not any(map(called.is_xsched, cell.steps[: died_at + 1])):
         return {}
-    told = xsched_errors.last(telling.output)
+    told = xsched_errors.last(telling.output, platform)
     if told is None:
         return {}
     fields: dict[str, object] = {"message": told.text}

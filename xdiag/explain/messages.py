@@ -12,7 +12,7 @@ from xdiag.explain import amd_log
 from xdiag.explain.evidence import MOST_FAILURES, MOST_LINES, Crash, Found
 from xdiag.explain.facts import Failure
 from xdiag.platforms.hip import CONTEXT_IS_DESTROYED
-from xdiag.xsched_errors import HAL_FILE, HAL_LINES, HAL_REFUSED, LINE, PLACE
+from xdiag.xsched_errors import HAL_FILE, HAL_LINES, HAL_REFUSED, LINE, PLACE, call_at
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -198,6 +198,9 @@ class Messages:
                         " hipStreamGetFlags takes the stream, and no context call can give 709"
                     )
                 call = call if call.startswith("hipStream") else HAL_REFUSED
+        elif platform == "cuda" and where is not None:
+            file = where["file"].decode(errors="replace")
+            call = call_at(platform, file, int(where["line"]))
         names = {code: name for name, code in amd_log.codes().items()}
         if not match["new"]:
             self._evidence.sign("old-xsched", line)

@@ -72,6 +72,8 @@ def label(result: Result) -> Label:
     parts = [_end(outcome)] if outcome.kind in seen.VIOLENT else []
     if outcome.code is not None:
         parts.insert(0, str(outcome.code))
+    elif parts and seen.contexts_differ(result):
+        parts.insert(0, "differ")
     differ = "differ" if seen.values_differ(result) else "failed"
     text = printable("+".join(parts)) or differ
     phase = seen.failing_phase(result)
@@ -106,7 +108,8 @@ def explain(result: Result) -> str:
     if outcome.code is not None:
         parts.append(f"a call returned {outcome.code}{_named(outcome.name)}")
     elif seen.contexts_differ(result):
-        parts.append("the current context is not the stream's, and XSched ends the process")
+        ends = "" if outcome.kind in seen.VIOLENT else ", and XSched ends the process"
+        parts.append(f"the current context is not the stream's{ends}")
     elif seen.values_differ(result):
         parts.append("two values that the story compares are not one")
     elif outcome.kind is OutcomeKind.ERROR:

@@ -165,6 +165,11 @@ def _violent_end(result: Result, target: Target) -> str:
         text = f"The process exited{status}{where}."
     else:
         text = f"The process was still{where} after {outcome.seconds:.1f} s, and was ended."
+    if seen.contexts_differ(result):
+        return (
+            f"{text} XSched did that, as it does where the context that is current in the thread is"
+            f" not the stream's. It said: {outcome.message}."
+        )
     if record is not None and seen.said_by_xsched(result):
         told = msgspec.structs.replace(record, call=outcome.call, code=outcome.code,
                                        name=outcome.name, runtime="")  # fmt: skip
@@ -176,7 +181,8 @@ def _violent_end(result: Result, target: Target) -> str:
         )
         text += f" {outcome.call} had returned {_code(told)} to it."
         if seen.refused(result):
-            text += _knows(target)
+            says = platforms.get(target.platform).says.get(outcome.code or 0, "")
+            text += _knows(target) if target.platform == "hip" else f" {says}".rstrip()
         return text
     refusal = seen.failing_record(result)
     if outcome.code is not None and refusal is not None:

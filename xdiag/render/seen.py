@@ -9,6 +9,7 @@ from xdiag import platforms
 from xdiag.model import OutcomeKind
 from xdiag.platforms.hip import NO_DEVICE as NO_DEVICE
 from xdiag.using import CONTEXTS
+from xdiag.xsched_errors import COMPARED
 
 if TYPE_CHECKING:
     from xdiag.model import Identity, Outcome, Result, StepRecord, Target
@@ -70,8 +71,15 @@ def refused(result: Result) -> bool:
 
 
 def contexts_differ(result: Result) -> bool:
-    """Whether the cell ended at the comparison at which XSched's CUDA queue leaves."""
-    return values_differ(result) and result.cell.steps[result.outcome.step or 0].args == CONTEXTS
+    """Whether the cell ended at the comparison at which XSched's CUDA queue leaves.
+
+    A replay fails there; XSched itself ends the process, and says so.
+    """
+    outcome, record = result.outcome, record_in_flight(result)
+    if values_differ(result):
+        return result.cell.steps[outcome.step or 0].args == CONTEXTS
+    left = record is not None and outcome.call == COMPARED != record.call
+    return left and outcome.kind in VIOLENT and outcome.code is None
 
 
 def values_differ(result: Result) -> bool:
