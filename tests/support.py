@@ -54,11 +54,20 @@ def paths_beside(library: Path, folder: Path) -> Paths:
     )
 
 
-def cells_for(*ids: str, timeout: float | None = None, actor: str = "python") -> list[Cell]:
-    """Planned cells with these ids (pattern/fix/consumer); all that apply without any."""
+def cells_for(
+    *ids: str, timeout: float | None = None, actor: str = "python", torch: bool = False
+) -> list[Cell]:
+    """Planned cells with these ids (pattern/fix/consumer); all that apply without any.
+
+    ``torch``: those that need it too, which run only where it is.
+    """
     planned = plan(PATTERNS, FIXES, CONSUMERS, timeout=timeout, actor=actor)
     if not ids:
-        return [cell for cell in planned if not cell.not_applicable]
+        return [
+            cell
+            for cell in planned
+            if not cell.not_applicable and (torch or "XDIAG_IMPORT" not in cell.environment)
+        ]
     by_id = {cell.id: cell for cell in planned}
     return [by_id[id] for id in ids]
 

@@ -57,7 +57,7 @@ def test_every_hypothesis_can_be_refuted_and_is_repaired_by_known_fixes() -> Non
         assert set(hypothesis.repaired_by) <= {fix.id for fix in FIXES}
 
 
-@pytest.mark.parametrize("cell", cells_for(), ids=lambda cell: cell.id)
+@pytest.mark.parametrize("cell", cells_for(torch=True), ids=lambda cell: cell.id)
 def test_a_cell_uses_only_what_it_has_defined(cell: Cell) -> None:
     calls = native.calls()
     values = set(platforms.get("hip").constants)
@@ -76,7 +76,7 @@ def test_a_cell_uses_only_what_it_has_defined(cell: Cell) -> None:
         _define(step, values, runtimes, actors)
 
 
-@pytest.mark.parametrize("cell", [cell for cell in cells_for() if cell.environment],
+@pytest.mark.parametrize("cell", [cell for cell in cells_for(torch=True) if cell.environment],
                          ids=lambda cell: cell.id)  # fmt: skip
 def test_what_a_cell_is_started_with_can_be_filled_in(cell: Cell) -> None:
     for value in cell.environment.values():

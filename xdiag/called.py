@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdiag import native, platforms
+from xdiag.torch_consumer import TORCH_ACTIONS
 
 if TYPE_CHECKING:
     from xdiag.model import Step
@@ -12,19 +13,7 @@ if TYPE_CHECKING:
 #: Steps that call XSched's Python binding; ``Platform.xsched`` says what they are called there.
 BINDINGS = ("binding", "old_binding")
 #: Steps that torch does, and what a program writes for them.
-TORCH = {
-    "torch": "torch.cuda.init",
-    "torch_stream": "torch.cuda.Stream",
-    "torch_external": "torch.cuda.ExternalStream",
-    "torch_default": "torch.cuda.default_stream",
-    "torch_current": "torch.cuda.current_stream",
-    "torch_make_current": "torch.cuda.set_stream",
-    "torch_begin_capture": "torch.cuda.CUDAGraph.capture_begin",
-    "torch_copy": "torch.Tensor.copy_",
-    "torch_matmul": "torch.matmul",
-    "torch_backward": "torch.Tensor.backward",
-    "torch_graph": "torch.cuda.graph",
-}
+_TORCH = {verb: action.called for verb, action in TORCH_ACTIONS.items() if action.called}
 
 
 def is_xsched(step: Step) -> bool:
@@ -34,7 +23,7 @@ def is_xsched(step: Step) -> bool:
 
 def is_torch(step: Step) -> bool:
     """Whether torch does a step."""
-    return not step.runtime and step.verb in TORCH
+    return not step.runtime and step.verb in _TORCH
 
 
 def shown(step: Step, platform: str) -> str:
@@ -43,4 +32,4 @@ def shown(step: Step, platform: str) -> str:
         return native.every_call()[step.verb].shown(platform)
     if step.verb in BINDINGS:
         return ".".join(getattr(platforms.get(platform).xsched, step.verb))
-    return TORCH.get(step.verb, step.verb)
+    return _TORCH.get(step.verb, step.verb)

@@ -6,6 +6,7 @@ gives that runtime a name, so that a story can make driver calls on it too.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdiag.model import Consumer, NotApplicable
@@ -20,23 +21,66 @@ ENVIRONMENT = {"XDIAG_IMPORT": "torch"}
 #: The name that stories give to torch's runtime, and to the one that is under test anyway.
 RUNTIME, _UNDER_TEST = "T", "A"
 
-#: What a step can be besides a call and one of ``xdiag.model.ACTIONS``, with its meaning.
+
+@dataclass(frozen=True)
+class Action:
+    """What a step can be besides a call and one of ``xdiag.model.ACTIONS``."""
+
+    means: str
+    #: What a program writes for it, where torch does it; it is done by ``engine.torch_work`` then.
+    called: str = ""
+    #: Whether its argument is a stream.
+    of_stream: bool = False
+
+
 TORCH_ACTIONS = {
-    "torch": "start torch on this actor's device; the result is the runtime that torch uses",
-    "torch_stream": "a stream from torch's pool, of this priority and, if it is named, this device",
-    "torch_external": "torch's ExternalStream around a stream that torch did not make",
-    "torch_default": "torch's default stream",
-    "torch_current": "torch's current stream, of the actor that asks",
-    "torch_make_current": "make a stream the actor's current one",
-    "torch_begin_capture": "begin to capture a graph on a stream",
-    "torch_copy": "copy from the host to the device and back, on a stream; compare",
-    "torch_matmul": "multiply two matrices on a stream; compare with the processor's product",
-    "torch_backward": "the same with gradients, which autograd's own thread computes; compare",
-    "torch_graph": "capture a graph on a stream and replay it; compare",
-    "torch_autograd": "the thread of autograd that runs backward functions, as an actor",
-    "torch_dataloader": "a worker process of torch's DataLoader, as an actor",
-    "thread_pool": "the thread of a concurrent.futures.ThreadPoolExecutor, as an actor",
-    "process": "a process of Python's multiprocessing, as an actor: by fork or by spawn",
+    "torch": Action(
+        "start torch on this actor's device; the result is the runtime that torch uses",
+        "torch.cuda.init",
+    ),
+    "torch_stream": Action(
+        "a stream from torch's pool, of this priority and, if it is named, this device",
+        "torch.cuda.Stream",
+    ),
+    "torch_external": Action(
+        "torch's ExternalStream around a stream that torch did not make",
+        "torch.cuda.ExternalStream",
+        of_stream=True,
+    ),
+    "torch_default": Action("torch's default stream", "torch.cuda.default_stream"),
+    "torch_current": Action(
+        "torch's current stream, of the actor that asks", "torch.cuda.current_stream"
+    ),
+    "torch_make_current": Action(
+        "make a stream the actor's current one", "torch.cuda.set_stream", of_stream=True
+    ),
+    "torch_begin_capture": Action(
+        "begin to capture a graph on a stream",
+        "torch.cuda.CUDAGraph.capture_begin",
+        of_stream=True,
+    ),
+    "torch_copy": Action(
+        "copy from the host to the device and back, on a stream; compare",
+        "torch.Tensor.copy_",
+        of_stream=True,
+    ),
+    "torch_matmul": Action(
+        "multiply two matrices on a stream; compare with the processor's product",
+        "torch.matmul",
+        of_stream=True,
+    ),
+    "torch_backward": Action(
+        "the same with gradients, which autograd's own thread computes; compare",
+        "torch.Tensor.backward",
+        of_stream=True,
+    ),
+    "torch_graph": Action(
+        "capture a graph on a stream and replay it; compare", "torch.cuda.graph", of_stream=True
+    ),
+    "torch_autograd": Action("the thread of autograd that runs backward functions, as an actor"),
+    "torch_dataloader": Action("a worker process of torch's DataLoader, as an actor"),
+    "thread_pool": Action("the thread of a concurrent.futures.ThreadPoolExecutor, as an actor"),
+    "process": Action("a process of Python's multiprocessing, as an actor: by fork or by spawn"),
 }
 
 

@@ -108,7 +108,6 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
             "worker: c = torch_current()",
             "worker: equal(c, s)",
         ),
-        ("worker: use(T, c)",),
         sound=True,
         predicts=_CROSSED,
     ),

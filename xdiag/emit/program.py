@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from xdiag import called, native, platforms
 from xdiag.errors import Usage
 from xdiag.model import ACTIONS
+from xdiag.torch_consumer import TORCH_ACTIONS
 from xdiag.xsched_consumers import XSCHED_ACTIONS
 
 if TYPE_CHECKING:
@@ -156,6 +157,11 @@ def _check(step: Step, index: int) -> None:
         raise Usage(
             "a cell that calls XSched's own libraries needs them, and cannot be written down; the"
             " consumer replay makes the same calls"
+        )
+    if not step.runtime and step.verb in TORCH_ACTIONS:
+        raise Usage(
+            "a cell that torch takes part in cannot be written down as a program that needs nothing"
+            " else; cross-thread and second-runtime tell the same stories with the runtime alone"
         )
     words = [*step.actors, step.result, step.runtime, step.verb]
     words += [argument for argument in step.args if isinstance(argument, str)]

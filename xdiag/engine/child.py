@@ -23,6 +23,7 @@ from xdiag.engine.messages import (
     Seen,
 )
 from xdiag.model import Cell, Step, StepRecord
+from xdiag.torch_consumer import TORCH_ACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -417,7 +418,7 @@ class StoryTeller:
             actor,
             state="failed" if task.error else "skipped" if task.not_asked else "done",
             failed=bool(task.error),
-            handle=task.args[0] if step.verb in torch_work.TAKES_STREAM else None,
+            handle=task.args[0] if TORCH_ACTIONS[step.verb].of_stream else None,
             code=code,
             name="" if code is None else names.get(code, (f"error {code}", ""))[0],
             error=task.error or task.not_asked,

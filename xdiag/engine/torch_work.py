@@ -31,12 +31,6 @@ _LINKED = ("libc10_hip.so", "libtorch_hip.so")
 #: What xdiag's agent exports, and AMD's HSA runtime does not.
 _AGENT_MARK = "xdiag_agent_version"
 
-#: Steps whose first argument is a stream.
-TAKES_STREAM = frozenset({
-    "torch_external", "torch_make_current", "torch_begin_capture", "torch_copy", "torch_matmul",
-    "torch_backward", "torch_graph",
-})  # fmt: skip
-
 #: Streams that torch gave out in this process, by handle, and captures that are not to end.
 _streams: dict[int, Any] = {}
 _captures: list[Any] = []

@@ -245,7 +245,7 @@ _EXPECTED = {
     "fork-before-init": ("", "fork"),
     "fork-after-init": ("fork", ""),
     **dict.fromkeys(
-        ("torch-pool", "torch-priority", "torch-thread-pool", "torch-external"),
+        ("torch-pool", "torch-priority", "torch-current", "torch-thread-pool", "torch-external"),
         (f"cuda-thread-context {_THREADS}", ""),
     ),
     "torch-pool-filled": (_THREADS, "cuda-thread-context cuda-context two-runtimes"),
