@@ -40,6 +40,9 @@ _DEFAULT_DIRS = (
 _RUNTIME = "libamdhip64.so"
 #: Installations people make, besides those that the environment points at.
 _PREFIXES = ("/opt/xsched", "/usr/local/xsched", "/usr/local", "/usr")
+#: How log lines begin since 1.2.0, and began before; its libraries are smaller than this.
+_SINCE, _BEFORE = "[XSCHED ", "[%s @ T"
+_MOST_LIBRARY = 64 << 20
 #: The call that takes a stream's handle, as the C library exports it.
 _CALL = _HIP.create
 
@@ -75,6 +78,15 @@ class Installation(Record, frozen=True):
     shim_links: tuple[str, ...] = ()
     #: Libraries that cannot be used here, each with the reason.
     problems: tuple[str, ...] = ()
+    #: HALs of other platforms that lie there too.
+    others: tuple[str, ...] = ()
+    #: What shows that its libraries are of two versions of XSched; empty where nothing does.
+    two_versions: str = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it was built for another platform only: PREEMPT is what all have in common."""
+        return bool(self.others) and self.libraries == (PREEMPT,)
 
 
 class Choice(Record, frozen=True):
@@ -95,8 +107,9 @@ class XSched(Record, frozen=True):
 
     @property
     def present(self) -> bool:
-        """Whether there is anything of it."""
-        return bool(self.installations or self.bindings)
+        """Whether there is anything of it for HIP."""
+        here = [each for each in self.installations if not each.elsewhere]
+        return bool(here or self.bindings)
 
 
 def find(
@@ -155,6 +168,10 @@ def installations(
                 libraries=libraries,
                 shim_links=tuple(_shim_links(folder, names, root)),
                 problems=tuple(_problems(folder, libraries, root)),
+                others=tuple(sorted(name for name in names if is_hal(name) and name != its.hal)),
+                two_versions=of_two_versions(
+                    os.path.join(folder, its.hal), os.path.join(folder, PREEMPT), root
+                ),
             ),
         )
     return tuple(found.values())
@@ -255,6 +272,36 @@ def _shim_links(folder: str, names: list[str], root: Root) -> Iterable[str]:
                 yield path
         except OSError:
             continue
+
+
+def is_hal(name: str) -> bool:
+    """Whether a file's name is that of a HAL, of whatever platform."""
+    return name.startswith("libhal") and name.endswith(".so")
+
+
+def of_two_versions(hal: str, preempt: str, root: Root) -> str:
+    """What shows that a HAL and the library it needs are of two versions; empty if nothing does.
+
+    They share C++ classes by their layout: such a pair is loaded, and what it does is chance.  What
+    can be told apart is 1.2.0 and later from what was before, by how log lines begin (log.h); other
+    pairs are refused by the loader, or are not told apart.
+    """
+    formats = {path: _log_format(path, root) for path in (hal, preempt)}
+    if "" in formats.values() or formats[hal] == formats[preempt]:
+        return ""
+    older, newer = sorted(formats, key=lambda path: formats[path] == _SINCE)
+    return (
+        f"{os.path.basename(older)} in {os.path.dirname(older)} is of XSched before 1.2.0 and"
+        f" {os.path.basename(newer)} of 1.2.0 or later: they do not belong together"
+    )
+
+
+def _log_format(path: str, root: Root) -> str:
+    try:
+        content = root.read(path, _MOST_LIBRARY)
+    except (OSError, ValueError):
+        return ""
+    return next((each for each in (_SINCE, _BEFORE) if each.encode() in content), "")
 
 
 def _problems(folder: str, libraries: Iterable[str], root: Root) -> Iterable[str]:

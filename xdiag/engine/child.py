@@ -335,7 +335,7 @@ class StoryTeller:
             self._died(index, step, step.actors[0], request)
         if request.raw.status != native.DONE:
             # It says nothing about the stream that XSched cannot be loaded.
-            self._report(CannotTell(reason=f"{path} cannot be opened: {request.error}"))
+            self._report(CannotTell(reason=libraries.why_not(path, request.error)))
             raise _CannotGoOn
         self._runtimes[step.result] = number
         identity = native.identify(number)

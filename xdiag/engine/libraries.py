@@ -7,6 +7,7 @@ it for itself.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 #: Numbers of libraries are counted down from here, those of runtimes up from 0 (api.h).
 _LAST = 15
+
+
+#: A function of namespace xsched that is nowhere, as the C++ ABI writes its name.
+_XSCHEDS_OWN = re.compile(r"undefined symbol: _Z\w*?6xsched")
 
 
 class NoBinding(Exception):
@@ -56,6 +61,18 @@ def missing(library: str, paths: Paths) -> str:
     names = platforms.get(paths.xsched.platform).xsched
     files = {"hal": names.hal, "preempt": PREEMPT, "shim": names.shim}
     return paths.xsched.missing or f"this installation of XSched has no {files[library]}"
+
+
+def why_not(path: str, loader_says: str) -> str:
+    """Why a library that is there could not be opened, in one line; ``loader_says`` is dlerror's.
+
+    Libraries of two versions share a directory where one was installed over the other: the HAL then
+    asks libpreempt.so for a function that it does not have.
+    """
+    text = f"{path} cannot be opened: {loader_says.removeprefix(f'{path}: ')}"
+    if _XSCHEDS_OWN.search(loader_says):
+        text += f"; it and the {PREEMPT} beside it are of two versions of XSched"
+    return text
 
 
 class BindingCall:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from xdiag import platforms
 from xdiag.discover import elf
 from xdiag.discover.root import Root
-from xdiag.discover.xsched import PREEMPT, installations
+from xdiag.discover.xsched import PREEMPT, installations, is_hal, of_two_versions
 from xdiag.engine.messages import XSchedFiles
 from xdiag.errors import Usage
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 _HERE = Root("/")
 #: The variable that names an installation's prefix.
 _ROOT = "XSCHED_ROOT"
-#: What the HALs of all platforms begin with.
-_HAL_STEM = "libhal"
 #: Where an installation has its Python modules, below its prefix: the current one, and the one
 #: before June 2026, which was installed among the headers (platforms/hip/CMakeLists.txt).
 _CURRENT = ("lib/python", "python")
@@ -98,7 +96,7 @@ def _in(folder: str, by: str, platform: str) -> XSchedFiles:
     for place, names in listed.items():
         if hal in names:
             return _files(place, platform)
-    others = sorted({each for names in listed.values() for each in names if _is_hal(each)})
+    others = sorted({each for names in listed.values() for each in names if is_hal(each)})
     if others:
         return XSchedFiles(
             platform=platform,
@@ -107,10 +105,6 @@ def _in(folder: str, by: str, platform: str) -> XSchedFiles:
         )
     raise Usage(f"{by}: it has no {hal}, and neither has its lib directory: it is no installation"
                 f" of XSched for {title}")  # fmt: skip
-
-
-def _is_hal(name: str) -> bool:
-    return name.startswith(_HAL_STEM) and name.endswith(".so")
 
 
 def _for_which(hals: Iterable[str]) -> str:
@@ -134,6 +128,8 @@ def _files(folder: str, platform: str) -> XSchedFiles:
     for path in filter(os.path.lexists, (here[names.hal], here[PREEMPT])):
         if problem := _problem(path):
             return XSchedFiles(platform=platform, missing=problem)
+    if mixed := of_two_versions(here[names.hal], here[PREEMPT], _HERE):
+        return XSchedFiles(platform=platform, missing=mixed)
     hal, preempt, shim = (path if os.path.isfile(path) else "" for path in here.values())
     return XSchedFiles(
         platform=platform,

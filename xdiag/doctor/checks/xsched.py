@@ -27,9 +27,23 @@ _ABSENT = "XSched is not here (set XSCHED_ROOT to its prefix if it is in an unus
 
 def _libraries(patient: Patient) -> Finding:
     found = patient.xsched.installations
+    evidence = [f"{each.folder}: {', '.join((*each.libraries, *each.others))}" for each in found]
+    told = patient.environ.get("XSCHED_ROOT", "")
+    if told and not patient.root.is_dir(os.path.join(patient.cwd, told)):
+        return warned(
+            "XSCHED_ROOT leads to no directory",
+            f"XSCHED_ROOT={told}",
+            *evidence,
+            remedy=("set XSCHED_ROOT to the prefix that XSched was installed to, or unset it",),
+        )
     if not patient.xsched.present:
-        return skipped(_ABSENT)
-    evidence = [f"{each.folder}: {', '.join(each.libraries)}" for each in found]
+        if not found:
+            return skipped(_ABSENT)
+        return warned(
+            f"XSched is here, built for another platform than HIP: there is no {xsched.HAL}",
+            *evidence,
+            remedy=("set XSCHED_ROOT to the prefix of a build for HIP, or build it (make hip)",),
+        )
     problems = [problem for each in found for problem in each.problems]
     if not found:
         return warned(
@@ -43,6 +57,13 @@ def _libraries(patient: Patient) -> Finding:
             *evidence,
             *problems,
             remedy=("build or install XSched for this machine anew",),
+        )
+    if mixed := [each.two_versions for each in found if each.two_versions]:
+        return failed(
+            "XSched's libraries are of two versions",
+            *evidence,
+            *mixed,
+            remedy=("install XSched anew, into an empty directory",),
         )
     if sum(xsched.HAL in each.libraries for each in found) > 1:
         return warned(
