@@ -24,9 +24,9 @@ _VARYING = (
     (r"inode \d+", "inode N"),
     (r"python3\.\d+", "python3"),
     (r"cpython-3\d+", "cpython-3"),
-    # The table of steps: microseconds, and below each step the thread that made it.
+    # The table of steps: microseconds, and below it the threads that made them.
     (r"(?m) {2,}\d+\.\d$", ""),
-    (r"(?m)^ +\d{2,}(?= +0x|$)", ""),
+    (r"(?m)^threads: .*$", "threads: N"),
     # Half of all handles have their 32nd bit set, and one in 64 has a low half that is small.
     (r"\((?:sign|zero)-extended\)", "(extended)"),
     (r"\s\(not\s+proved\s+by\s+the\s+record\)", ""),

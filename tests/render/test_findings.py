@@ -53,7 +53,7 @@ def test_what_belongs_to_a_line_stands_below_it() -> None:
     drawn = _drawn(
         Finding("a.b", Status.WARN, "two", evidence=("A: x", f"  {'y ' * 40}")), width=60
     )
-    assert [len(line) - len(line.lstrip()) for line in drawn.splitlines()] == [0, 6, 8, 8]
+    assert [len(line) - len(line.lstrip()) for line in drawn.splitlines()] == [0, 6, 8, 10]
 
 
 def test_no_character_reaches_the_terminal_as_it_is() -> None:

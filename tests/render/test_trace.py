@@ -130,3 +130,30 @@ def test_a_trace_from_elsewhere_may_name_steps_that_the_cell_lacks(make):
     bare = msgspec.structs.replace(result, cell=msgspec.structs.replace(result.cell, steps=()))
     assert [row.call for row in trace.rows(bare)][4] == "hipStreamGetFlags"
     assert "refused" not in trace.plain(bare, make.target()).split("\n\n")[-1].split(".")[1]
+
+
+def test_on_a_narrow_terminal_each_step_is_one_line_and_the_threads_stand_below(make):
+    result, target = make.error(), make.target()
+    lines = shown(result, target, width=110).splitlines()
+    rows = [line for line in lines if line.lstrip()[:1].isdigit() and " hip" in line]
+    assert rows and not [line for line in lines if line.strip().isdigit()]
+    tids: dict[str, list[str]] = {}
+    for record in result.outcome.trace:
+        if record.tid:
+            tids.setdefault(record.actor, []).append(str(record.tid))
+    actors = [f"{actor} {', '.join(each)}" for actor, each in tids.items()]
+    assert f"threads: {'; '.join(actors)}" in lines
+    # With room for a column of its own it is not said twice.
+    wide = shown(result, target, width=150)
+    assert "threads: " not in wide and "thread" in wide
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_what_is_too_long_for_a_line_goes_on_further_in(make, width):
+    lines = shown(make.error(), make.target(), width=width).splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("A ="))
+    identity = [lines[place]]
+    while lines[place + len(identity)].startswith("    "):
+        identity.append(lines[place + len(identity)])
+    assert lines[place + len(identity)].startswith("B =") or not lines[place + len(identity)]
+    assert "namespace" in " ".join(identity)

@@ -13,6 +13,7 @@ from xdiag.findings import Finding, Status
 from xdiag.model import SCHEMA_VERSION
 from xdiag.render import findings as finding_lines
 from xdiag.render import text
+from xdiag.render.hanging import Hanging
 from xdiag.render.json_document import record
 from xdiag.render.labels import finding_label
 from xdiag.render.styles import TERMINAL
@@ -45,7 +46,7 @@ def document(examination: Examination) -> str:
 def show(examination: Examination, console: Console, *, verbose: bool = False) -> None:
     """Print an examination: what was looked at, the findings with the worst last, the tally."""
     for line in _header(examination):
-        console.print(Text(text.printable(line), style="dim", overflow="fold"))
+        console.print(Hanging(Text(text.printable(line), style="dim", overflow="fold")))
     console.print()
     ordered = sorted(
         examination.findings, key=lambda each: finding_lines.WORST_LAST.index(each.status)

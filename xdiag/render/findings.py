@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xdiag.findings import Status
+from xdiag.render.hanging import Hanging
 from xdiag.render.labels import finding_label
 from xdiag.render.styles import TERMINAL
 from xdiag.render.text import printable
@@ -51,7 +52,7 @@ def show(findings: Iterable[Finding], console: Console, *, verbose: bool = False
                 # Spaces before a line belong to all lines that it is folded into.
                 words = text.lstrip(" ")
                 seen = Text(printable(words), style="dim", overflow="fold")
-                _below(seen, console, len(text) - len(words))
+                _below(Hanging(seen), console, len(text) - len(words))
             _show_remedy(finding.remedy, console)
 
 
@@ -70,9 +71,9 @@ def _show_remedy(remedy: tuple[str, ...], console: Console) -> None:
         grid = Table.grid()
         grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")
-        grid.add_row(begin, Text(printable(text)))
+        grid.add_row(begin, Hanging(Text(printable(text), overflow="fold")))
         _below(grid, console)
 
 
-def _below(what: Text | Table, console: Console, more: int = 0) -> None:
+def _below(what: Hanging | Table, console: Console, more: int = 0) -> None:
     console.print(Padding(what, (0, 0, 0, _INDENT + more), expand=False))

@@ -14,6 +14,7 @@ from xdiag.recording import words
 from xdiag.recording.report import Report, report
 from xdiag.recording.requests import routes
 from xdiag.render import findings
+from xdiag.render.hanging import Hanging
 from xdiag.render.text import count, printable
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 #: Processes told one by one, in brief and in full; requests told of one copy.
 _FEW, _MOST = 4, 64
 _MOST_ROUTES = 6
+#: Columns by which a line goes on further in: as far as what is said below "A  FILE", and more.
+_FURTHER_IN = 5
 #: Characters of a command line shown.
 _LONGEST = 120
 
@@ -282,5 +285,5 @@ def _cut(text: str) -> str:
 
 
 def _line(console: Console, text: str, indent: int = 0, style: str = "") -> None:
-    shown = Text(printable(text), style=style, overflow="fold")
+    shown = Hanging(Text(printable(text), style=style, overflow="fold"), _FURTHER_IN)
     console.print(Padding(shown, (0, 0, 0, indent), expand=False) if indent else shown)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from xdiag.model import SCHEMA_VERSION
+from xdiag.model import SCHEMA_VERSION, OutcomeKind
+from xdiag.render.hanging import Hanging
 from xdiag.render.header import STANDS_IN
 from xdiag.render.json_document import record
 from xdiag.render.labels import label
@@ -34,20 +36,22 @@ def document(trials: Trials) -> str:
 def show(trials: Trials, console: Console) -> None:
     """Print what is wrong, each repair with its cells before and after, and the one to take."""
     for line in _header(trials):
-        console.print(Text(printable(line), style="dim", overflow="fold"))
+        console.print(Hanging(Text(printable(line), style="dim", overflow="fold")))
     for trial in trials.trials:
         console.print()
         _show_trial(trial, console)
     console.print()
     if trials.chosen:
-        console.print(Text(printable(f"take: {' and '.join(trials.chosen)} ({trials.because})")))
+        take = f"take: {' and '.join(trials.chosen)} ({trials.because})"
+        console.print(Hanging(Text(printable(take), overflow="fold")))
         for line in PLACES["shell"](trials.change):
-            console.print(Text(f"  {printable(line)}", overflow="fold"))
+            # To be copied: it is not broken, however long it is.
+            console.print(Text(f"  {printable(line)}"), soft_wrap=True)
         console.print(
             Text(f"or: xdiag run --repair {','.join(trials.chosen)} -- COMMAND", style="dim")
         )
     else:
-        console.print(Text(printable(f"no repair is chosen: {trials.because}")))
+        console.print(Hanging(Text(printable(f"no repair is chosen: {trials.because}"))))
 
 
 def list_document() -> str:
@@ -122,9 +126,9 @@ def _show_trial(trial: Trial, console: Console) -> None:
     head = Text.assemble((trial.repair, "bold"), f"  {trial.title}")
     console.print(head)
     if trial.skipped:
-        console.print(Text(printable(f"  skipped: {trial.skipped}"), style="dim", overflow="fold"))
+        _inside(f"skipped: {trial.skipped}", console)
         return
-    console.print(Text(printable(f"  {trial.changes}"), style="dim", overflow="fold"))
+    _inside(trial.changes, console)
     if not trial.pairs:
         console.print(Text("  no story that was run is one for it", style="dim"))
         return
@@ -141,10 +145,17 @@ def _show_trial(trial: Trial, console: Console) -> None:
         )
     console.print(table)
     console.print(Text(f"  repaired {trial.repaired} of the {trial.failed} that fail without it"))
-    console.print(Text(printable(f"  risks: {trial.risks}"), style="dim", overflow="fold"))
+    _inside(f"risks: {trial.risks}", console)
+
+
+def _inside(line: str, console: Console) -> None:
+    shown = Hanging(Text(printable(line), style="dim", overflow="fold"))
+    console.print(Padding(shown, (0, 0, 0, 2), expand=False))
 
 
 def _came_of(pair: Pair) -> str:
+    if pair.before.outcome.kind is OutcomeKind.SKIPPED:
+        return "not run here"
     if not pair.failed:
         return "did not fail here"
     return "repaired" if pair.repaired else "not repaired"

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xdiag.render import header, verdicts
+from xdiag.render.hanging import Hanging
 from xdiag.render.labels import Label, legend
 from xdiag.render.matrix import Matrix, consumer_title, fix_title, matrices, not_run
 from xdiag.render.styles import TERMINAL
@@ -37,7 +38,7 @@ def render(report: Report, width: int | None = None) -> str:
 def show(report: Report, console: Console) -> None:
     """Print the report on a console, fitted to its width."""
     for line in header.summary(report):
-        console.print(Text(printable(line), style="dim", overflow="fold"))
+        console.print(Hanging(Text(printable(line), style="dim", overflow="fold")))
     made = matrices(report)
     entries = legend(report.results, report.target, complete=all(m.complete() for m in made))
     show_matrices(made, entries, console, reasons=not_run(report))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HEADS = ("#", "actor", "thread", "call", "handle", "on", "result", "µs")
 
-#: Below this width a terminal shows the thread under the actor and the handle under the call.
+#: Below this width a terminal shows the handle under the call, and threads below the table.
 _NARROW = 120
 
 
@@ -229,10 +229,11 @@ def show_probe(report: Report, console: Console) -> None:
     """Print what the report was made on, then the trace of each of its cells."""
     from rich.text import Text
 
+    from xdiag.render.hanging import Hanging
     from xdiag.render.header import summary
 
     for line in summary(report):
-        console.print(Text(text.printable(line), style="dim", overflow="fold"))
+        console.print(Hanging(Text(text.printable(line), style="dim", overflow="fold")))
     for result in report.results:
         console.print()
         show(result, report.target, console)
@@ -243,17 +244,30 @@ def show(result: Result, target: Target, console: Console) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
+    from xdiag.render.hanging import Hanging
     from xdiag.render.styles import TERMINAL
 
-    console.print(Text(heading(result), style=TERMINAL[label(result).style]))
+    console.print(Hanging(Text(heading(result), style=TERMINAL[label(result).style])))
+    narrow = console.width < _NARROW
     if result.outcome.trace:
         console.print()
-        console.print(_terminal_table(result, narrow=console.width < _NARROW))
-    for line in facts(result):
-        console.print(Text(line, style="dim", overflow="fold"))
+        console.print(_terminal_table(result, narrow=narrow))
+    for line in (*(_threads(result) if narrow else ()), *facts(result)):
+        console.print(Hanging(Text(line, style="dim", overflow="fold"), len("A = ")))
     console.print()
     for line in meaning(result, target):
-        console.print(Padding(Text(line, overflow="fold"), (0, 0, 0, 2), expand=False))
+        told = Hanging(Text(line, overflow="fold"))
+        console.print(Padding(told, (0, 0, 0, 2), expand=False))
+
+
+def _threads(result: Result) -> list[str]:
+    """Who the actors were, where there is no column for it."""
+    threads: dict[str, dict[int, None]] = {}
+    for record in result.outcome.trace:
+        if record.tid:
+            threads.setdefault(record.actor, {})[record.tid] = None
+    told = [f"{text.printable(actor)} {', '.join(map(str, ids))}" for actor, ids in threads.items()]
+    return [f"threads: {'; '.join(told)}"] if told else []
 
 
 def _terminal_table(result: Result, *, narrow: bool) -> object:
@@ -283,7 +297,7 @@ def _terminal_table(result: Result, *, narrow: bool) -> object:
                 call = row.call.partition("(")[0] if driver else row.call
                 texts = (
                     row.number,
-                    f"{row.actor}\n{row.thread}".rstrip(),
+                    row.actor,
                     f"{call}\n{row.handle}".rstrip(),
                     row.runtime,
                     row.result,
