@@ -56,6 +56,14 @@ FAMILIES = {
     ),
     "librccl": "Each copy has its own communicators, and does not know the other's.",
     "libhiprtc": "Each copy has its own programs and link states, and does not know the other's.",
+    # The loader takes a bare name for the loaded copy only where it is that copy's SONAME,
+    # libcuda.so.1.  A path, or the name libcuda.so, leads to another file where one lies there: the
+    # forward-compatibility package's, a stub's of the toolkit, a container's beside the machine's.
+    # What then happens is measured: driver 580.159.04 on an H100, docs/platforms.md.
+    "libcuda": (
+        "NVIDIA's driver starts once in a process: cuInit of the second copy returns 304"
+        " (CUDA_ERROR_OPERATING_SYSTEM), and nothing works for who was given that one."
+    ),
 }
 
 #: What is judged if nothing else is said: the family of which a second copy is always a fault.

@@ -111,7 +111,7 @@ answer((check(), check("libamd_comgr"), check(loaded.FAMILIES), check(["libamdhi
     ("families", "says"),
     [
         (("libamdhip",), "no family 'libamdhip'; known are libamdhip64, "),
-        ("libcuda", "no family 'libcuda'"),
+        ("libcudart", "no family 'libcudart'"),
         ((), "no family to judge"),
         ("", "no family ''"),
     ],

@@ -174,6 +174,12 @@ NAMES = {
     "libhsa-runtime64-0123abcd.so.1.14.0": True,
     "librccl.so.1": True,
     "librccl-net.so": False,
+    "libcuda.so": True,
+    "libcuda.so.1": True,
+    "libcuda.so.580.159.04": True,
+    "libcudart.so.12": False,
+    "libcudadebugger.so.1": False,
+    "libcudart-1a2b3c4d.so.12": False,
 }
 
 
@@ -264,3 +270,32 @@ answer((pieces, once, loaded.loaded_runtimes()))
     pieces, once, twice = in_child(code, path)
     assert len(pieces) == 3, "the case is not the case"
     assert (len(once), len(twice)) == (1, 2)
+
+
+def test_a_second_cuda_driver_comes_by_a_path_or_by_the_unversioned_name(
+    tmp_path: Path,
+) -> None:
+    """As the comment in FAMILIES says; the loader that decides is the real one."""
+    driver, stub = (
+        compile_library(tmp_path / folder / "libcuda.so.1", SOURCE, "-Wl,-soname,libcuda.so.1")
+        for folder in ("driver", "stubs")
+    )
+    (stub.parent / "libcuda.so").symlink_to(stub.name)
+    search = {"LD_LIBRARY_PATH": str(stub.parent)}
+    by_soname = 'load(paths[0]); load(b"libcuda.so.1")'
+    (copy,) = loaded_in_child(by_soname, driver, **search)
+    assert (copy.family, copy.path) == ("libcuda", str(driver))
+    for second in ('b"libcuda.so"', 'os.path.join(os.path.dirname(paths[1]), b"libcuda.so.1")'):
+        copies = loaded_in_child(f"load(paths[0]); load({second})", driver, stub, **search)
+        assert [(each.path, each.order) for each in copies] == [(str(driver), 0), (str(stub), 1)]
+    told = in_child(
+        """
+for path in paths: load(path)
+try:
+    loaded.assert_single_runtime("libcuda")
+except loaded.TwoRuntimesError as error:
+    answer(str(error))
+""",
+        driver, stub,
+    )  # fmt: skip
+    assert told.startswith("2 copies of libcuda are loaded") and "cuInit" in told

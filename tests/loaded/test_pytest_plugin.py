@@ -154,7 +154,7 @@ def test_other_families(project: Path) -> None:
     assert "2 copies of librccl are loaded" in output
 
 
-@pytest.mark.parametrize("family", ["libcuda", ""])
+@pytest.mark.parametrize("family", ["libcudart", ""])
 def test_what_is_no_family_is_a_usage_error(project: Path, family: str) -> None:
     (project / "test_it.py").write_text(TESTS)
     status, output = run_pytest(project, f"--single-runtime-of={family}")

@@ -301,7 +301,7 @@ def _support_libraries(facts: ProcessFacts) -> Finding:
         loaded = [family for family, copies in by_family.items() if copies]
         told = f"one copy each of {', '.join(loaded)}" if loaded else "none is loaded"
         return passed(
-            f"libraries below the HIP runtime: {told}",
+            f"GPU libraries besides the HIP runtime: {told}",
             *(line for copy in counted for line in _told_of(copy, facts)),
         )
     evidence: list[str] = []
@@ -395,7 +395,7 @@ CHECKS = (
                "risk"),
     CheckFacts("process.replaced-files", "loaded files that are not at their paths any more",
                "passive", "risk"),
-    CheckFacts("process.support-libraries", "copies of the libraries below the HIP runtime",
+    CheckFacts("process.support-libraries", "copies of the GPU libraries besides the HIP runtime",
                "passive", "risk"),
     CheckFacts("process.one-runtime", "copies of the HIP runtime", "passive", "fault"),
 )  # fmt: skip
