@@ -16,7 +16,7 @@ import msgspec
 from xdiag import __version__, called, hypotheses
 from xdiag.api.telling import telling
 from xdiag.engine.run import Engine
-from xdiag.model import FAULTS, SCHEMA_VERSION, Report
+from xdiag.model import FAULTS, SCHEMA_VERSION, OutcomeKind, Report
 from xdiag.patterns import told_on
 from xdiag.runtimes import torch_here
 from xdiag.runtimes.copies import copies
@@ -26,7 +26,7 @@ from xdiag.torch_consumer import brought_another
 from xdiag.verdict import weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from xdiag.engine.messages import Paths, XSchedFiles
     from xdiag.model import Cell, Result, Target
@@ -89,6 +89,13 @@ def run(
         seconds=time.monotonic() - clock,
         started=started.isoformat(timespec="seconds"),
     )
+
+
+def told_nothing(reports: Iterable[Report]) -> bool:
+    """Whether cells that were to be run could not be run here, and no other was."""
+    kinds = {result.outcome.kind for report in reports for result in report.results}
+    kinds.discard(OutcomeKind.NOT_APPLICABLE)
+    return bool(kinds) and kinds <= {OutcomeKind.SKIPPED, OutcomeKind.UNSUPPORTED}
 
 
 def faulty(report: Report) -> bool:

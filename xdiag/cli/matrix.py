@@ -20,7 +20,14 @@ from xdiag.cli.options import (
     targets_options,
     xsched_option,
 )
-from xdiag.errors import FAULT_FOUND, INTERRUPTED, NOTHING_WRONG, CannotRun, Usage
+from xdiag.errors import (
+    COULD_NOT_RUN,
+    FAULT_FOUND,
+    INTERRUPTED,
+    NOTHING_WRONG,
+    CannotRun,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,7 +109,8 @@ def command(
     With several --runtime, each is run in turn and the matrix has a group of columns for each; its
     JSON is what xdiag merge writes.  A journal of each is kept then, FILE with its version behind.
 
-    Exits with 1 if a pattern that uses the library soundly fails without any fix.
+    Exits with 1 if a pattern that uses the library soundly fails without any fix, with 3 if no cell
+    could be run here.
     """
     import msgspec
 
@@ -173,6 +181,8 @@ def command(
     if not journal and (not resume or is_default(kept)):
         for run in runs:
             run.journal.unlink(missing_ok=True)
+    if session.told_nothing(reports):
+        return COULD_NOT_RUN
     return FAULT_FOUND if any(map(session.faulty, reports)) else NOTHING_WRONG
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Numbers of libraries are counted down from here, those of runtimes up from 0 (api.h).
 _LAST = 15
-
-
 #: A function of namespace xsched that is nowhere, as the C++ ABI writes its name.
 _XSCHEDS_OWN = re.compile(r"undefined symbol: _Z\w*?6xsched")
 
