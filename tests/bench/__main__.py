@@ -17,6 +17,7 @@ BENCHMARKS = (
     "matrix_time",
     "versions_time",
     "many_cells",
+    "torch_cost",
     "loaded_check",
     "discover_cost",
     "loader_simulation",

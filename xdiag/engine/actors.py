@@ -9,16 +9,15 @@ the answer, or is told that the process ``died``.
 
 from __future__ import annotations
 
-import multiprocessing
 import queue
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from xdiag import native
 
+# Most cells have none of these, and what is imported here is copied for every one of them.
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from multiprocessing.connection import Connection
 
 #: Seconds that a process may take to end after it has hung up.
@@ -165,6 +164,8 @@ class PoolThread(Actor):
     """The thread of a concurrent.futures.ThreadPoolExecutor, to which requests are submitted."""
 
     def __init__(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._submitted: Future[None] | None = None
 
@@ -192,6 +193,8 @@ class ServingProcess(Actor):
         return self
 
     def __init__(self) -> None:
+        import multiprocessing
+
         self._ours, self.theirs = multiprocessing.Pipe()
         self._told = 0
         self.process: Any = None
@@ -227,6 +230,8 @@ class PythonProcess(ServingProcess):
     """A multiprocessing.Process, started by ``method``: fork or spawn."""
 
     def __init__(self, method: str) -> None:
+        import multiprocessing
+
         super().__init__()
         context: Any = multiprocessing.get_context(method)
         process = context.Process(target=serve_from, args=(self.theirs,), daemon=True)
@@ -237,6 +242,8 @@ class PythonProcess(ServingProcess):
 
 def serve_from(pipe: Connection[Any, Any]) -> None:
     """Carry out what comes through a pipe, in this process, until the other end is closed."""
+    from multiprocessing.reduction import ForkingPickler
+
     while True:
         try:
             declared, request = pipe.recv()

@@ -5,7 +5,6 @@ torch is imported by the warm parent of these cells, and started (given a device
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import threading
@@ -24,13 +23,6 @@ _SIDE = 256
 _BYTES = 1 << 20
 #: What a runtime's error looks like in a message of torch's.
 _SAYS = re.compile(r"(?:CUDA|HIP) error: (?P<what>[^\n]+)")
-#: Of the package torch: the directory of its libraries, and those that are linked against the
-#: runtime (ROCm) or open it when they are started (CUDA).
-_LIBRARIES = "lib"
-_LINKED = ("libc10_hip.so", "libtorch_hip.so")
-#: What xdiag's agent exports, and AMD's HSA runtime does not.
-_AGENT_MARK = "xdiag_agent_version"
-
 #: Streams that torch gave out in this process, by handle, and captures that are not to end.
 _streams: dict[int, Any] = {}
 _captures: list[Any] = []
@@ -120,7 +112,12 @@ def _start(facts: Platform) -> str:
     torch.set_num_threads(1)
     # The first allocation makes the device's primary context this thread's current one.
     torch.zeros(1, device="cuda")
-    return _runtime_of(torch, facts)
+    from xdiag.engine.torch_runtime import runtime_of
+
+    runtime = runtime_of(torch, facts)
+    if not runtime:
+        raise NotHere(f"{_told(torch)} has started, and no library of its has {facts.proof}")
+    return runtime
 
 
 def _fit(torch: Any, facts: Platform) -> None:
@@ -139,33 +136,6 @@ def _fit(torch: Any, facts: Platform) -> None:
 
 def _told(torch: Any) -> str:
     return f"torch {torch.__version__}"
-
-
-class _Found(ctypes.Structure):
-    """Dl_info of dladdr(3)."""
-
-    _fields_ = (
-        ("file", ctypes.c_char_p),
-        ("base", ctypes.c_void_p),
-        ("symbol", ctypes.c_char_p),
-        ("address", ctypes.c_void_p),
-    )
-
-
-def _runtime_of(torch: Any, facts: Platform) -> str:
-    """The file whose functions torch's own libraries call; raises NotHere."""
-    folder = os.path.join(os.path.dirname(torch.__file__), _LIBRARIES)
-    for name in (*(os.path.join(folder, each) for each in _LINKED), f"{facts.library}.1"):
-        try:
-            # The library itself, loaded or not at all: its symbols are those it is linked against.
-            opened = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-            function = ctypes.cast(getattr(opened, facts.proof), ctypes.c_void_p)
-        except (OSError, AttributeError):
-            continue
-        found = _Found()
-        if ctypes.CDLL(None).dladdr(function, ctypes.byref(found)) and found.file:
-            return os.fsdecode(found.file)
-    raise NotHere(f"{_told(torch)} has started, and no library of its has {facts.proof}")
 
 
 # ---- streams -----------------------------------------------------------------------------------
@@ -228,11 +198,9 @@ def _must_be(what: Any, expected: Any) -> None:
 
 def _must_compute() -> None:
     """Raises NotAsked over xdiag's agent, which knows no kernels but the runtime's own."""
-    try:
-        agent = ctypes.CDLL("libhsa-runtime64.so.1", mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-    except OSError:
-        return
-    if hasattr(agent, _AGENT_MARK):
+    from xdiag.engine.torch_runtime import over_our_agent
+
+    if over_our_agent():
         raise NotAsked("the software agent executes no kernels of torch's")
 
 
