@@ -21,22 +21,9 @@ from xdiag.render import meaning, render
 from xdiag.runtimes import find
 from xdiag.runtimes.choose import choose
 
-SOURCE = Path(__file__).parent.parent / "fake" / "fake_cuda.c"
 #: The kernel driver's device; without it the tests of the real driver are skipped.
 REAL = Path("/dev/nvidiactl")
 CUDA = platforms.get("cuda")
-
-
-@pytest.fixture(scope="session")
-def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fake driver's library, built once."""
-    library = tmp_path_factory.mktemp("cuda") / "libcuda.so.1"
-    command = [
-        "cc", "-shared", "-fPIC", "-O1", "-g", "-Wall", "-Wextra", "-Werror",
-        "-Wl,-soname,libcuda.so.1", "-Wl,--build-id", str(SOURCE), "-o", str(library),
-    ]  # fmt: skip
-    subprocess.run(command, check=True)
-    return library
 
 
 @pytest.fixture(scope="session")

@@ -1,100 +1,81 @@
 """XSched's real libraries over the real runtime: what xdiag replays is what they do.
 
-Nothing of XSched is part of xdiag: XDIAG_XSCHED (or XSCHED_ROOT) names an installation, and
-XDIAG_XSCHED_OLD one of before June 2026.  Without them this is skipped.
+Nothing of XSched is part of xdiag: XDIAG_XSCHED (or XSCHED_ROOT) names an installation,
+XDIAG_XSCHED_OLD one of before June 2026, XDIAG_XSCHED_CUDA one for CUDA.  Without them, and for
+CUDA without a GPU of NVIDIA's, this is skipped.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
-from xdiag.consumers import CONSUMERS
-from xdiag.engine.plan import plan
-from xdiag.engine.run import Engine
-from xdiag.fixes import FIXES
 from xdiag.model import FAULTS, OutcomeKind
-from xdiag.patterns import PATTERNS
-from xdiag.xsched_consumers import XSCHED_CONSUMERS
-from xdiag.xsched_errors import HAL_LINES
-from xsched.conftest import run_cells
+from xdiag.runtimes.choose import choose
+from xdiag.runtimes.copies import copies
+from xsched import agreement
+from xsched.conftest import CUDA, installed, run_cells
 
 if TYPE_CHECKING:
     from xdiag.engine.messages import Paths, XSchedFiles
-    from xdiag.model import Outcome, Result, Target
+    from xdiag.model import Result, Target
 
-_RAN = (OutcomeKind.OK, *FAULTS)
+#: The kernel driver's device.
+_NVIDIA = Path("/dev/nvidiactl")
 
 
 @pytest.fixture(scope="module")
 def whole_matrix(
     real_target: Target, real_paths: Paths, real_xsched: XSchedFiles
 ) -> dict[str, dict[str, Result]]:
-    """Every pattern under every fix: pattern/fix -> consumer -> result."""
-    consumers = [c for c in (*CONSUMERS, *XSCHED_CONSUMERS) if c.id in ("replay", "hal", "xqueue")]
-    cells = plan(PATTERNS, FIXES, consumers, timeout=2.0)
-    paths = msgspec.structs.replace(real_paths, xsched=real_xsched)
-    found: dict[str, dict[str, Result]] = {}
-    with Engine(real_target, paths, jobs=2) as engine:
-        for result in engine.run(cell for cell in cells if not cell.not_applicable):
-            story = f"{result.cell.pattern}/{result.cell.fix}"
-            found.setdefault(story, {})[result.cell.consumer] = result
-    return found
+    """Every pattern under every fix on HIP: pattern/fix -> consumer -> result."""
+    return agreement.whole_matrix(real_target, real_paths, real_xsched, timeout=2.0)
 
 
-def _pairs(
-    matrix: dict[str, dict[str, Result]], other: str
-) -> list[tuple[str, Outcome, Outcome, Result]]:
-    """Stories that both replay and another consumer have used the stream in."""
-    pairs = []
-    for story, results in matrix.items():
-        if {"replay", other} <= set(results):
-            replay, real = results["replay"], results[other]
-            if replay.outcome.kind in _RAN or real.outcome.kind in _RAN:
-                pairs.append((story, replay.outcome, real.outcome, replay))
-    assert len(pairs) > 50
-    return pairs
-
-
-def _in_constructor(replay: Result) -> bool:
-    """Whether replay failed in a call of HipQueue's constructor, not on the queue's thread."""
-    outcome = replay.outcome
-    at = outcome.step if outcome.step is not None else outcome.died_at
-    if outcome.kind not in FAULTS or at is None:
-        return False
-    step = replay.cell.steps[at]
-    return f"hip{step.verb}" in HAL_LINES.values() and "queue" not in step.actors
+@pytest.fixture(scope="module")
+def cuda_matrix() -> dict[str, dict[str, Result]]:
+    """Likewise on the real CUDA driver."""
+    if not _NVIDIA.exists():
+        pytest.skip(f"no NVIDIA GPU: {_NVIDIA} is absent")
+    files = installed(CUDA, platform="cuda")
+    target = choose(platform="cuda")
+    return agreement.whole_matrix(target, copies(target), files)
 
 
 def test_replay_and_the_hal_agree_cell_by_cell(whole_matrix: dict[str, dict[str, Result]]) -> None:
-    failed = 0
-    for story, replayed, real, result in _pairs(whole_matrix, "hal"):
-        if (
-            result.outcome.step is not None
-            and result.cell.steps[result.outcome.step].phase != "use"
-        ):
-            assert (replayed.kind, replayed.code) == (real.kind, real.code), story
-        elif replayed.kind is OutcomeKind.ERROR and _in_constructor(result):
-            # With two copies of 6.4.3, what XSched's exit() has them run crashes.
-            assert real.kind in (OutcomeKind.EXIT, OutcomeKind.CRASH), story
-            assert (real.code, real.call) == (replayed.code, replayed.call), story
-            failed += 1
-        elif _in_constructor(result):
-            assert real.kind is replayed.kind, story
-            failed += 1
-        else:
-            assert real.kind is OutcomeKind.OK, (story, real.message or real.reason)
-    assert failed > 2
+    agreement.the_hal_agrees(whole_matrix)
 
 
 def test_replay_and_the_queue_agree_on_what_works(
     whole_matrix: dict[str, dict[str, Result]],
 ) -> None:
-    for story, replayed, real, _ in _pairs(whole_matrix, "xqueue"):
-        assert (replayed.kind in FAULTS) == (real.kind in FAULTS), (story, real.message)
-        assert (replayed.kind is OutcomeKind.HANG) == (real.kind is OutcomeKind.HANG), story
+    agreement.the_queue_agrees(whole_matrix)
+
+
+def test_on_cuda_replay_and_the_hal_agree_cell_by_cell(
+    cuda_matrix: dict[str, dict[str, Result]],
+) -> None:
+    agreement.the_hal_agrees(cuda_matrix)
+
+
+def test_on_cuda_replay_and_the_queue_agree_on_what_works(
+    cuda_matrix: dict[str, dict[str, Result]],
+) -> None:
+    agreement.the_queue_agrees(cuda_matrix)
+
+
+def test_on_cuda_a_thread_without_the_context_is_what_xsched_leaves_at(
+    cuda_matrix: dict[str, dict[str, Result]],
+) -> None:
+    outcome = cuda_matrix["cross-thread/none"]["hal"].outcome
+    assert (outcome.kind, outcome.code, outcome.call) == (OutcomeKind.EXIT, None, "cuCtxGetCurrent")
+    assert "does not match stream context" in outcome.message
+    for fix in ("primary-context-retain", "set-device", "create-in-worker"):
+        for consumer in ("hal", "xqueue"):
+            mended = cuda_matrix[f"cross-thread/{fix}"][consumer].outcome
+            assert mended.kind is OutcomeKind.OK, (fix, consumer, mended.message)
 
 
 def test_repairs_of_the_case_help_the_real_hal(whole_matrix: dict[str, dict[str, Result]]) -> None:
