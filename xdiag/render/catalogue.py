@@ -78,7 +78,7 @@ def patterns_page() -> str:
     parts += [
         "A step without a runtime is one of these. `T` is the runtime that torch uses, and patterns"
         " with it are part of the matrix where torch is installed beside xdiag"
-        " ([torch](torch.md)).",
+        " (docs/torch.md).",
         "\n".join(f"- `{verb}`: {text.markdown(means)}" for verb, means in _ACTIONS.items()),
     ]
     parts += [_as_markdown(_pattern_section(pattern)) for pattern in PATTERNS]
@@ -120,6 +120,7 @@ def _pattern_section(pattern: Pattern) -> _Section:
         note=pattern.note,
         facts=(
             *((name, _joined(ids)) for name, ids in _expectations(pattern) if ids),
+            ("uses the library soundly", "yes" if pattern.sound else "no"),
             ("devices needed", str(pattern.devices)),
             ("platforms", _joined(pattern.platforms)),
         ),
