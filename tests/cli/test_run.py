@@ -116,6 +116,33 @@ def test_a_record_is_kept_and_explained(scene: Scene, tmp_path: Path) -> None:
     assert str(scene.bundled) in explained.stdout
 
 
+def test_a_report_is_explained_as_it_is(scene: Scene, tmp_path: Path) -> None:
+    """The zip that xdiag report writes: each thing in it is told once, by what was put in."""
+    record, log, packed = tmp_path / "kept", tmp_path / "job.log", tmp_path / "r.zip"
+    run(scene, "--repair", "none", "--record", str(record))
+    log.write_text("RuntimeError: HIP error: context is destroyed\n")
+    script = scene.case()
+
+    def xdiag(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "xdiag", *map(str, arguments)], env=scene.environ,
+            capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path,
+        )  # fmt: skip
+
+    done = xdiag("report", "-o", packed, "--record", record, "--log", log, "--", sys.executable,
+                 script)  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    told = xdiag("explain", "--json", packed)
+    assert told.returncode == 1, told.stderr
+    document = json.loads(told.stdout)
+    (kept,) = document["records"]
+    assert kept["record"]["path"] == f"{packed}/records/kept"
+    assert [each["cause"] for each in kept["diagnoses"]] == ["two-runtimes"]
+    sources = [each["path"] for each in document["explanation"]["sources"]]
+    assert sources == [f"{packed}/{name}" for name in ("doctor.json", "probes.json",
+                                                       "logs/job.log")]  # fmt: skip
+
+
 def test_nothing_is_left_behind(scene: Scene, home: dict[str, str], tmp_path: Path) -> None:
     run(scene)
     left = [path for path in Path(home["XDG_CACHE_HOME"]).rglob("record*") if path.is_file()]

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from xdiag.causes import Cause
     from xdiag.explain.stream import Stream
+    from xdiag.recording.provenance import Diagnosis, Story
     from xdiag.recording.read import Recording
+    from xdiag.recording.report import Report
 
 #: Bytes of a record that is unpacked: eight times what xdiag run makes.
 _LARGEST_RECORD = 1 << 30
@@ -48,9 +50,10 @@ def command(
     """Tell what a log or a record says: what failed, whose the handle was, what may be the cause.
 
     FILE is what you have: the runtime's log (AMD_LOG_LEVEL=3 or 4), XSched's, a Python traceback,
-    LD_DEBUG's output, /proc/PID/maps, gdb's, dmesg, what xdiag itself wrote (records, JSON);
-    compressed or not, several at once.  With - it is read from standard input.  The name of a
-    cause, or 709, prints what is known of it.  Exits with 1 if something is wrong in it.
+    LD_DEBUG's output, /proc/PID/maps, gdb's, dmesg, what xdiag itself wrote (records, JSON, the zip
+    of xdiag report); compressed or not, several at once.  With - it is read from standard input.
+    The name of a cause, or 709, prints what is known of it.  Exits with 1 if something is wrong in
+    it.
     """
     value = _handle(handle)
     path = output.destination(path, files)
@@ -87,7 +90,8 @@ def _explain(files: Sequence[str], handle: int | None, as_json: bool, path: str 
     with ExitStack() as stack:
         unpacked = stack.enter_context(_Unpacked())
         explained = explain(others, handle, unpacked.take) if others else None
-        if len(files) == 1 and unpacked.records:
+        alone = explained is not None and not explained.sources and len(unpacked.records) == 1
+        if len(files) == 1 and alone:
             ((name, file),) = unpacked.records.items()
             return _explain_record(file, name, handle, as_json, path)
         if explained is not None and not explained.sources:
@@ -100,7 +104,7 @@ def _explain(files: Sequence[str], handle: int | None, as_json: bool, path: str 
         if as_json:
             document: Any = explained
             if told:
-                reports = [record_rendering.document(r, d, t) for _, r, d, t in told]
+                reports = [_document(*each) for each in told]
                 document = {
                     "schema_version": SCHEMA_VERSION,
                     "records": reports,
@@ -129,10 +133,14 @@ def _explain(files: Sequence[str], handle: int | None, as_json: bool, path: str 
 
 
 class _Unpacked:
-    """Records that came compressed or by a pipe, as files: a record is read from all its places."""
+    """Records that came compressed, by a pipe or in a report: one is read from all its places.
+
+    Those of a report are kept in memory: nothing that somebody else has packed goes to a disk.
+    """
 
     def __init__(self) -> None:
         self._directory: TemporaryDirectory[str] | None = None
+        self._in_memory: list[int] = []
         #: Name of the source -> the file.
         self.records: dict[str, str] = {}
 
@@ -142,14 +150,13 @@ class _Unpacked:
     def __exit__(self, *exception: object) -> None:
         if self._directory is not None:
             self._directory.cleanup()
+        for file in self._in_memory:
+            os.close(file)
 
     def take(self, stream: Stream) -> None:
         """Write a record to a file; raises CannotRun where it breaks off, or is too large."""
-        from tempfile import TemporaryDirectory
-
         try:
-            self._directory = self._directory or TemporaryDirectory(prefix="xdiag-record-")
-            file = os.path.join(self._directory.name, str(len(self.records)))
+            file = self._place(in_memory=stream.in_memory)
             with open(file, "wb") as written:
                 for window in stream.windows():
                     part = window.data[window.begin : window.end]
@@ -167,6 +174,15 @@ class _Unpacked:
             raise CannotRun(f"{stream.name}: {stream.problem}")
         self.records[stream.name] = file
 
+    def _place(self, *, in_memory: bool) -> str:
+        from tempfile import TemporaryDirectory
+
+        if in_memory:
+            self._in_memory.append(os.memfd_create("xdiag-record"))
+            return f"/proc/self/fd/{self._in_memory[-1]}"
+        self._directory = self._directory or TemporaryDirectory(prefix="xdiag-record-")
+        return os.path.join(self._directory.name, str(len(self.records)))
+
 
 def _read(file: str, name: str) -> Recording:
     """The record; raises CannotRun where it is none, with the name of the source."""
@@ -176,6 +192,18 @@ def _read(file: str, name: str) -> Recording:
         return read(file)
     except BadRecord as error:
         raise CannotRun(str(error).replace(file, name)) from error
+
+
+def _document(
+    name: str, recording: Recording, diagnoses: Sequence[Diagnosis], tale: Story | None
+) -> Report:
+    """What a record says, under the name that the user gave it, wherever it was unpacked."""
+    from msgspec.structs import replace
+
+    from xdiag.render import recording as rendering
+
+    document = rendering.document(recording, diagnoses, tale)
+    return replace(document, record=replace(document.record, path=name))
 
 
 def _explain_record(
@@ -189,7 +217,7 @@ def _explain_record(
         diagnoses = diagnose(recording)
         told = story(recording, handle) if handle is not None else None
         if as_json:
-            document = rendering.document(recording, diagnoses, told)
+            document = _document(name, recording, diagnoses, told)
             output.write(json_document.record(document), path)
         else:
 

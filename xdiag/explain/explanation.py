@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from xdiag import __version__
 from xdiag.errors import CannotRun
-from xdiag.explain import documents, history
+from xdiag.explain import bundle, documents, history
 from xdiag.explain.evidence import Evidence
 from xdiag.explain.facts import Explanation, Source
 from xdiag.explain.reading import Reader
@@ -15,7 +15,7 @@ from xdiag.explain.weigh import weigh
 from xdiag.model import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 
 def explain(
@@ -25,16 +25,17 @@ def explain(
 ) -> Explanation:
     """What sources say together: logs, maps, traces, documents of xdiag's; ``-`` is standard input.
 
-    They are read in the order given, one after the other, each once.  With ``handle``, every line
-    with it is told too.  A record of xdiag's among them is given to ``on_record``, to be read from
-    its windows: what it says, ``xdiag.recording`` tells.  Raises CannotRun for a source that cannot
-    be read, or a record where nothing takes it.
+    They are read in the order given, one after the other, each once; of a report of xdiag's (a zip)
+    what was put into it, and what was found.  With ``handle``, every line with it is told too.  A
+    record of xdiag's among them is given to ``on_record``, to be read from its windows: what it
+    says, ``xdiag.recording`` tells.  Raises CannotRun for a source that cannot be read, or a record
+    where nothing takes it.
     """
     evidence = Evidence()
     teller = history.Teller(handle) if handle is not None else None
     sources = []
-    for path in paths:
-        with Stream(path) as stream:
+    for opened in (stream for path in paths for stream in _streams(path)):
+        with opened as stream:
             if on_record is not None and documents.is_record(stream.head):
                 on_record(stream)
                 continue
@@ -74,3 +75,10 @@ def explain(
         history=tuple(teller.steps) if teller is not None else (),
         more=teller.more if teller is not None else 0,
     )
+
+
+def _streams(path: str) -> Iterator[Stream]:
+    if bundle.is_zip(path):
+        yield from bundle.streams(path)
+    else:
+        yield Stream(path)

@@ -40,9 +40,14 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": "zstd",
     **{b"BZh%d" % level: "bzip2" for level in range(1, 10)},
 }
+#: How a zip begins that has something in it (APPNOTE.TXT 4.3.7).
+ZIP = b"PK\x03\x04"
 #: How files begin that are not read, what they are, and what makes a text of them.
 _NOT_READ = {
-    b"PK\x03\x04": ("a zip archive", "unpack it first: unzip FILE"),
+    ZIP: (
+        "a zip archive within another file or from a pipe",
+        "give a report of xdiag's by its name",
+    ),
     b"\xff\xfe": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 FILE | xdiag explain -"),
     b"\xfe\xff": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 FILE | xdiag explain -"),
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "unpack it first: 7z x FILE"),
@@ -98,20 +103,24 @@ class Window:
 class Stream:
     """A source that is open; close it, or use it as a context manager.
 
-    ``path`` is a file, also a pipe's name, or ``-`` for standard input.  Raises CannotRun where it
-    cannot be opened, is a directory, or is compressed in a way that cannot be read here.
+    ``path`` is a file, also a pipe's name, or ``-`` for standard input; with ``data`` it is what
+    these bytes are called, and no file is opened.  Raises CannotRun where it cannot be opened, is a
+    directory, or is compressed in a way that cannot be read here.
     """
 
-    def __init__(self, path: str, *, any_encoding: bool = False) -> None:
+    def __init__(self, path: str, *, any_encoding: bool = False, data: bytes | None = None) -> None:
         self.path = path
         self.name = "(standard input)" if path == "-" else path
+        self.in_memory = data is not None
         self.bytes = self.newlines = 0
         #: Whether the last byte ended a line.
         self.ended_line = True
         self.problem = ""
         self._first = b""
         self._program: subprocess.Popen[bytes] | None = None
-        self._file: io.BufferedReader[Any] = _opened(path, self.name)
+        self._file: io.BufferedReader[Any] = (
+            _opened(path, self.name) if data is None else _over(data)
+        )
         try:
             head = self._file.peek(HEAD)[:HEAD]
             self.compressed = next(
@@ -288,6 +297,10 @@ def _zstd_reader(file: io.BufferedReader[Any]) -> Any:
         decompressor = importlib.import_module("zstandard").ZstdDecompressor()
         return decompressor.stream_reader(file, read_across_frames=True)
     return None
+
+
+def _over(data: bytes) -> io.BufferedReader[Any]:
+    return io.BufferedReader(io.BytesIO(data), HEAD)
 
 
 def _opened(path: str, name: str) -> io.BufferedReader[Any]:
