@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from xsched.conftest import build_hal
+from xsched.conftest import build_hal, install
 
 if TYPE_CHECKING:
     import subprocess
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """A directory with a HAL in it, which stands for libpreempt.so as well."""
-    prefix = tmp_path / "xsched"
-    build_hal(prefix)
-    shutil.copy(prefix / "lib" / "libhalhip.so", prefix / "lib" / "libpreempt.so")
-    return prefix
+    return install(tmp_path / "xsched")
 
 
 def test_probe_calls_the_library_and_reads_its_last_line(xdiag: Xdiag, installed: Path) -> None:
@@ -61,6 +57,83 @@ def test_a_directory_without_it_is_wrong_use(xdiag: Xdiag, tmp_path: Path) -> No
     done = xdiag("matrix", "--xsched", str(tmp_path))
     assert done.returncode == 2
     assert "no libhalhip.so" in done.stderr and done.stderr.count("\n") == 1
+
+
+def _other_platform(folder: Path) -> None:
+    install(folder, platform="cuda")
+
+
+def _no_call(folder: Path) -> None:
+    install(folder, "-DOTHER_PLATFORM")
+
+
+def _missing_symbol(folder: Path) -> None:
+    install(folder)
+    build_hal(folder, "-DNEEDS_MORE")
+
+
+def _two_versions(folder: Path) -> None:
+    install(folder)
+    build_hal(folder, "-DOLD_LINE")
+
+
+def _no_library(folder: Path) -> None:
+    (install(folder) / "lib" / "libhalhip.so").write_text("no library")
+
+
+def _no_preempt(folder: Path) -> None:
+    build_hal(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "says"),
+    [
+        (_other_platform, "skipped", "libhalcuda.so and no libhalhip.so: it was built for another"),
+        (_no_call, "unsupported", "libhalhip.so has no HipQueueCreate"),
+        (_missing_symbol, "skipped", "libhalhip.so cannot be opened: undefined symbol: _ZN6xsched"),
+        (_two_versions, "skipped", "libpreempt.so of 1.2.0 or later: they do not belong together"),
+        (_no_library, "skipped", "libhalhip.so: not an ELF file, no library"),
+        (_no_preempt, "skipped", "this installation of XSched has no libpreempt.so"),
+    ],
+    ids=lambda each: each.__name__ if callable(each) else "",
+)
+def test_one_that_cannot_be_used_is_one_line_and_the_rest_is_run(
+    xdiag: Xdiag, tmp_path: Path, make: Callable[[Path], None], kind: str, says: str
+) -> None:
+    make(tmp_path / "xsched")
+    named = ("--xsched", str(tmp_path / "xsched"))
+    story = ("-p", "same-thread", "-f", "none")
+    matrix = xdiag("matrix", *story, "-c", "hal,replay", *named, "--format", "json")
+    assert matrix.returncode == 0, matrix.stderr
+    outcomes = {
+        result["cell"]["consumer"]: result["outcome"]
+        for result in json.loads(matrix.stdout)["results"]
+    }
+    assert outcomes["replay"]["kind"] == "ok"
+    assert outcomes["hal"]["kind"] == kind
+    assert says in outcomes["hal"]["reason"] and "\n" not in outcomes["hal"]["reason"]
+
+    alone = xdiag("matrix", *story, "-c", "hal", *named)
+    assert alone.returncode == 3, alone.stderr
+    probe = xdiag("probe", "-p", "same-thread", "-c", "hal", *named)
+    assert probe.returncode == 3, probe.stderr
+    for done in (alone, probe):
+        assert says.split(": ")[0] in " ".join(done.stdout.split())
+        assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_fix_takes_none_that_cannot_be_used(xdiag: Xdiag, tmp_path: Path) -> None:
+    _other_platform(tmp_path)
+    done = xdiag("fix", "--cause", "two-runtimes", "--xsched", str(tmp_path))
+    assert done.returncode == 2
+    assert "built for another platform" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_naming_one_for_what_does_not_call_it_is_wrong_use(xdiag: Xdiag, installed: Path) -> None:
+    for command in (("probe", "-p", "same-thread"), ("matrix", "-c", "driver")):
+        done = xdiag(*command, "--xsched", str(installed))
+        assert done.returncode == 2
+        assert "--xsched is for hal" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_cell_of_it_cannot_be_written_down(xdiag: Xdiag) -> None:

@@ -116,6 +116,14 @@ def test_a_library_that_does_not_fit_is_one_line_and_the_rest_runs(
     assert results[_REST].outcome.kind is OutcomeKind.OK
 
 
+def test_a_library_without_queues_is_one_line(run_with_hal: Run) -> None:
+    id = "cross-thread/none/xqueue"
+    results = run_with_hal(ids=[id, _WORKS])
+    assert results[id].outcome.kind is OutcomeKind.UNSUPPORTED
+    assert results[id].outcome.reason.endswith("libhalhip.so has no XQueueCreate")
+    assert results[_WORKS].outcome.kind is OutcomeKind.OK
+
+
 def test_a_file_that_is_no_library_is_one_line(
     fake_target: Target, fake_paths: Paths, tmp_path: Path
 ) -> None:

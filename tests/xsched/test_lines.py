@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from xdiag.xsched_errors import HAL_LINES, last
+from xdiag.xsched_errors import HAL_LINES, call_at, last
 
 _PLACE = "/src/platforms/hip/hal/src/hip_queue.cpp"
+_CUDA = "/src/platforms/cuda/hal/src"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,55 @@ def test_an_error_without_a_number_and_one_of_cuda() -> None:
     cuda = last(f"[XSCHED ERRO @ T 1 @ 22:34:58.140774] cuda error 709: x @ {_PLACE}:32")
     assert plain is not None and (plain.code, plain.call) == (None, "")
     assert cuda is not None and (cuda.platform, cuda.code, cuda.call) == ("cuda", 709, "")
+
+
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [
+        ("arch/arch.cpp:22", "cuDeviceGetAttribute"),
+        ("arch/arch.cpp:67", "cuStreamGetCtx"),
+        ("arch/arch.cpp:72", "cuCtxGetDevice"),
+        ("level1/cuda_queue.cpp:37", "cuStreamGetFlags"),
+        ("level1/cuda_queue.cpp:40", "cuStreamSynchronize"),
+        ("level1/cuda_queue.cpp:57", "cuCtxSetCurrent"),
+        ("common/event_pool.cpp:14", "cuEventCreate"),
+        ("common/cuda_command.cpp:31", "cuEventSynchronize"),
+        # Files of this name, with other lines.
+        ("level2/cuda_queue.cpp:37", ""),
+        ("arch/arch.cpp:1", ""),
+    ],
+)  # fmt: skip
+def test_a_line_of_the_cuda_hal_names_its_call(place: str, call: str) -> None:
+    told = last(f"[XSCHED ERRO @ T 1 @ 22:34:58.140774] cuda error 201: x @ {_CUDA}/{place}")
+    assert told is not None and (told.platform, told.code, told.call) == ("cuda", 201, call)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "create CudaQueue failed: current context ((nil)) does not match stream context (0x7f01)",
+        "create CudaQueueLv1 failed: current context (0x55) does not match stream context (0x7f01)",
+        "create cuda event failed: current context (0x55) mismatch event pool context (0x7f01)",
+    ],
+)
+def test_contexts_that_differ_are_what_the_current_one_is_asked_for(said: str) -> None:
+    line = f"[XSCHED ERRO @ T 1 @ 22:34:58.140774] Assertion failed: {said} @ /elsewhere.cpp:7"
+    told = last(line, "cuda")
+    assert told is not None and (told.code, told.call) == (None, "cuCtxGetCurrent")
+
+
+def test_a_failed_launch_is_the_call_of_the_platform_whose_hal_it_was() -> None:
+    line = (
+        "[XSCHED ERRO @ T 1 @ 22:34:58.140774] Assertion failed: failed to launch"
+        " HwCallbackCommand (0x5) @ /src/preempt/src/xqueue/launch_worker.cpp:250"
+    )
+    calls = [told.call for told in (last(line), last(line, "cuda")) if told is not None]
+    assert calls == ["hipEventRecord", "cuEventRecord"]
+
+
+def test_the_whole_name_of_a_file_counts() -> None:
+    assert call_at("hip", "hip_queue.cpp", 32) == "hipStreamGetFlags"
+    assert call_at("hip", "/src/not_hip_queue.cpp", 32) == ""
 
 
 def test_output_without_such_a_line_says_nothing() -> None:

@@ -7,6 +7,7 @@ it for itself.
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 import threading
@@ -68,7 +69,7 @@ def why_not(path: str, loader_says: str) -> str:
     asks libpreempt.so for a function that it does not have.
     """
     text = f"{path} cannot be opened: {loader_says.removeprefix(f'{path}: ')}"
-    if _XSCHEDS_OWN.search(loader_says):
+    if _XSCHEDS_OWN.search(loader_says) and os.path.basename(path) != PREEMPT:
         text += f"; it and the {PREEMPT} beside it are of two versions of XSched"
     return text
 
