@@ -6,6 +6,7 @@ import os
 import shutil
 
 import pytest
+from runtimes.conftest import compile_library
 
 from doctor.scenes import CURRENT_BINDING, OLD_BINDING, SITE, Image
 from xdiag.doctor import examination, forecast
@@ -170,6 +171,38 @@ def test_a_missing_library_is_told_with_who_needs_it(image: Image) -> None:
     found = _findings(image.patient())
     assert found["forecast.torch"].status is Status.WARN
     assert "libtorch_hip.so" in _text(found["forecast.torch"])
+
+
+def test_an_xsched_for_another_platform_is_none_for_hip(image: Image) -> None:
+    image.library("opt/xsched/lib/libpreempt.so")
+    image.library("opt/xsched/lib/libhalcuda.so")
+    found = _findings(image.patient())
+    told = found["xsched.libraries"]
+    assert told.status is Status.WARN and "no libhalhip.so" in told.summary
+    assert "/opt/xsched/lib: libpreempt.so, libhalcuda.so" in _text(told)
+    # It opens no HIP runtime, so that there is none to be missed.
+    assert found["xsched.runtime"].status is Status.SKIP
+    image.library("opt/xsched/lib/libhalhip.so")
+    assert _findings(image.patient())["xsched.libraries"].status is Status.PASS
+
+
+@pytest.mark.parametrize("newer", ["libhalhip.so", "libpreempt.so"])
+def test_libraries_of_two_versions_of_xsched_are_one_fault(image: Image, newer: str) -> None:
+    for name in ("libhalhip.so", "libpreempt.so"):
+        line = "[XSCHED %s @ T" if name == newer else "[%s @ T"
+        source = f'const char *line(void) {{ return "{line} %d] text"; }}'
+        compile_library(image.folder / "opt/xsched/lib" / name, source)
+    told = _findings(image.patient())["xsched.libraries"]
+    assert told.status is Status.FAIL and told.summary.endswith("are of two versions")
+    assert f"{newer} of 1.2.0 or later" in _text(told)
+
+
+def test_an_xsched_root_that_leads_nowhere_is_told(image: Image) -> None:
+    image.xsched()
+    told = _findings(image.patient(XSCHED_ROOT="/nowhere"))["xsched.libraries"]
+    assert told.status is Status.WARN and "XSCHED_ROOT=/nowhere" in told.evidence
+    told = _findings(image.patient(XSCHED_ROOT="/opt/xsched"))["xsched.libraries"]
+    assert told.status is Status.PASS
 
 
 def test_an_image_without_anything(image: Image) -> None:
