@@ -140,17 +140,18 @@ class CaseScene:
     def _xsched(self, prefix: Path | None) -> None:
         lib, python = self.folder / "xsched/lib", self.folder / "xsched/python"
         if prefix is None:
-            compile_library(lib / "libhalhip.so", HAL, "-DMODE=0", "-ldl")
+            for name in ("libhalhip.so", "libshimhip.so"):
+                compile_library(lib / name, HAL, "-DMODE=0", "-ldl")
             self._write(python / "xsched/__init__.py", "")
             self._write(python / "xsched/hip/__init__.py", CURRENT_BINDING)
             return
         lib.mkdir(parents=True)
-        for name in ("libhalhip.so", "libpreempt.so"):
+        for name in ("libhalhip.so", "libpreempt.so", "libshimhip.so"):
             shutil.copy(prefix / "lib" / name, lib)
         shutil.copytree(prefix / "lib/python/xsched", python / "xsched")
 
     def _old_xsched(self, prefix: Path | None) -> None:
-        """In a directory of its own: nobody has both bindings."""
+        """In a directory of its own; who has updated XSched may have both."""
         old, lib = self.folder / "old", self.folder / "old/lib"
         if prefix is None:
             compile_library(lib / "libshimhip.so", HAL, "-DMODE=0", "-ldl")

@@ -68,6 +68,12 @@ def test_the_page_is_its_template_filled_in() -> None:
 #: What is to be seen, whatever the page says: typed after env.sh or old.sh, exit status, a sign.
 UNIFIED = "export XSCHED_HIP_LIB=$TORCH_LIB/libamdhip64.so.5; "
 CELL = "xdiag probe --runtime rocm/lib/libamdhip64.so -c replay -p "
+#: Both bindings on Python's path, the new one first, and the new libraries: XSched was updated, and
+#: what there was before is still there.
+BOTH = (
+    "export PYTHONPATH=$PWD/xsched/python:$PWD/old"
+    " LD_LIBRARY_PATH=$PWD/xsched/lib:$LD_LIBRARY_PATH; " + UNIFIED
+)
 FACTS = {
     "two runtimes": ("env", "python case.py", 1, "709"),
     "one runtime": ("env", UNIFIED + "python case.py", 0, ""),
@@ -78,6 +84,15 @@ FACTS = {
         "old", "xdiag run --repair full-width-handle -- python old_case.py", 1, "709",
     ),
     "both repaired": ("old", "xdiag run -- python old_case.py", 0, ""),
+    "both bindings, the old one imported": ("old", BOTH + "python old_case.py", 1, "709"),
+    "both bindings, the old one repaired": (
+        "old", BOTH + "xdiag run -- python old_case.py", 0, "argument types set for xsched_hip",
+    ),
+    "both bindings, the new one imported": ("old", BOTH + "python case.py", 0, ""),
+    "both bindings, the new one hidden": (
+        "old", "export PYTHONPATH=$PWD/old:$PWD/xsched/python; python case.py", 1,
+        "No module named 'xsched.hip'",
+    ),
     "C++ on the machine's copy": ("env", "./native", 0, ""),
     "C++ on the framework's copy": ("env", "./native-torch", 1, "709"),
     "a thread": ("env", CELL + "cross-thread", 0, "cross-thread/none/replay: ok"),

@@ -49,6 +49,13 @@ def test_a_story_that_was_not_run_is_not_said_to_work(make):
     (trial,) = trials.trials
     (pair,) = trial.pairs
     skipped = replace(pair.before, outcome=Outcome(OutcomeKind.SKIPPED, reason="no torch here"))
-    pair = replace(pair, before=skipped, after=skipped)
-    lines = shown(replace(trials, trials=(replace(trial, pairs=(pair,)),)))
-    assert any(line.rstrip().endswith("not run here") for line in lines)
+    left_out = replace(pair, pattern="with-torch", before=skipped, after=skipped)
+    lines = shown(replace(trials, trials=(replace(trial, pairs=(pair, left_out)),)))
+    assert "  not run here: with-torch (no torch here)" in lines
+    assert [line.split() for line in lines if "with-torch" in line] == [
+        ["not", "run", "here:", "with-torch", "(no", "torch", "here)"]
+    ]
+    assert "  repaired 1 of the 1 that fail without it" in lines
+    lines = shown(replace(trials, trials=(replace(trial, pairs=(left_out,)),)))
+    assert "  no story that was run is one for it" in lines
+    assert "  not run here: with-torch (no torch here)" in lines

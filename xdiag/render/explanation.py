@@ -11,6 +11,7 @@ from xdiag.causes import CAUSES
 from xdiag.model import SCHEMA_VERSION
 from xdiag.recording import words
 from xdiag.render import text
+from xdiag.render.hanging import Hanging
 from xdiag.render.json_document import record
 from xdiag.render.styles import TERMINAL
 from xdiag.render.terminal import show_pairs
@@ -220,7 +221,7 @@ def _cut(line: str) -> str:
 
 
 def _line(console: Console, said: str, indent: int = 0, style: str = "") -> None:
-    shown = Text(printable(said), style=style, overflow="fold")
+    shown = Hanging(Text(printable(said), style=style, overflow="fold"))
     console.print(Padding(shown, (0, 0, 0, indent), expand=False) if indent else shown)
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 #: Processes told one by one, in brief and in full; requests told of one copy.
 _FEW, _MOST = 4, 64
 _MOST_ROUTES = 6
-#: Columns by which a line goes on further in: as far as what is said below "A  FILE", and more.
-_FURTHER_IN = 5
+#: Columns by which "A  FILE, ..." goes on further in: past what is said below it.
+_PAST_ROUTES = 5
 #: Characters of a command line shown.
 _LONGEST = 120
 
@@ -200,7 +200,7 @@ def _show_process(group: list[Process], console: Console, *, brief: bool) -> Non
                        overflow="fold"))  # fmt: skip
     told = routes(process)
     for each in process.runtimes[:_MOST]:
-        _line(console, _copy_line(process, each), 2)
+        _line(console, _copy_line(process, each), 2, further_in=_PAST_ROUTES)
         mine = [route for route in told if route.runtime == each.number]
         for line in _asked(mine, forked=process.forked):
             _line(console, line, 5, "dim")
@@ -284,6 +284,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
-def _line(console: Console, text: str, indent: int = 0, style: str = "") -> None:
-    shown = Hanging(Text(printable(text), style=style, overflow="fold"), _FURTHER_IN)
+def _line(
+    console: Console, text: str, indent: int = 0, style: str = "", *, further_in: int = 2
+) -> None:
+    shown = Hanging(Text(printable(text), style=style, overflow="fold"), further_in)
     console.print(Padding(shown, (0, 0, 0, indent), expand=False) if indent else shown)

@@ -129,13 +129,15 @@ def _show_trial(trial: Trial, console: Console) -> None:
         _inside(f"skipped: {trial.skipped}", console)
         return
     _inside(trial.changes, console)
-    if not trial.pairs:
+    run = [pair for pair in trial.pairs if pair.before.outcome.kind is not OutcomeKind.SKIPPED]
+    if not run:
         console.print(Text("  no story that was run is one for it", style="dim"))
+        _show_left_out(trial, console)
         return
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in ("  story", "before", "after", ""):
         table.add_column(name, overflow="fold")
-    for pair in trial.pairs:
+    for pair in run:
         before, after = label(pair.before), label(pair.after)
         table.add_row(
             f"  {pair.pattern}",
@@ -145,7 +147,19 @@ def _show_trial(trial: Trial, console: Console) -> None:
         )
     console.print(table)
     console.print(Text(f"  repaired {trial.repaired} of the {trial.failed} that fail without it"))
+    _show_left_out(trial, console)
     _inside(f"risks: {trial.risks}", console)
+
+
+def _show_left_out(trial: Trial, console: Console) -> None:
+    """The stories that could not be run here, and why: they say nothing of the repair."""
+    reasons: dict[str, list[str]] = {}
+    for pair in trial.pairs:
+        if pair.before.outcome.kind is OutcomeKind.SKIPPED:
+            reasons.setdefault(pair.before.outcome.reason, []).append(pair.pattern)
+    for reason, patterns in reasons.items():
+        because = f" ({reason})" if reason else ""
+        _inside(f"not run here: {', '.join(patterns)}{because}", console)
 
 
 def _inside(line: str, console: Console) -> None:
@@ -154,8 +168,6 @@ def _inside(line: str, console: Console) -> None:
 
 
 def _came_of(pair: Pair) -> str:
-    if pair.before.outcome.kind is OutcomeKind.SKIPPED:
-        return "not run here"
     if not pair.failed:
         return "did not fail here"
     return "repaired" if pair.repaired else "not repaired"
