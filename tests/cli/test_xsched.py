@@ -142,6 +142,19 @@ def test_a_cell_of_it_cannot_be_written_down(xdiag: Xdiag) -> None:
     assert "XSched" in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_explain_reads_the_line_of_the_cuda_hal(xdiag: Xdiag, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text(
+        "[XSCHED ERRO @ T 3239 @ 03:15:40.687172] cuda error 201: invalid device context @"
+        " /src/platforms/cuda/hal/src/arch/arch.cpp:67\n"
+    )
+    done = xdiag("explain", str(log), "--json", fake=False)
+    assert done.returncode == 1, done.stderr
+    failure = json.loads(done.stdout)["failures"][0]
+    assert (failure["platform"], failure["code"]) == ("cuda", 201)
+    assert failure["call"] == "cuStreamGetCtx"
+
+
 def test_explain_reads_the_line_of_builds_before_1_2(xdiag: Xdiag, tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     log.write_text(

@@ -96,8 +96,8 @@ targets_options = _all(
 xsched_option = click.option(
     "--xsched",
     metavar="DIR",
-    help="Where XSched is installed, for what calls its own libraries.  [default: XSCHED_ROOT, or"
-    " the usual places]",
+    help="Where XSched is installed, built for this platform, for what calls its own libraries."
+    "  [default: XSCHED_ROOT, or the usual places]",
 )
 
 #: How cells are run.

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from xdiag import platforms
 from xdiag.discover import torch as torch_on_disk
 from xdiag.discover.names import HIP, family_of
 from xdiag.discover.root import Root
-from xdiag.discover.xsched import HIP_LIB
+from xdiag.discover.xsched import HIP_LIB, PREEMPT
 from xdiag.errors import Usage
 from xdiag.model import Record
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from xdiag.workload.arrangements import Arrangement
     from xdiag.workload.model import Subject
 
-#: Per build of torch: the call that makes a hardware queue.
-_CREATE = {"hip": "HipQueueCreate", "cuda": "CudaQueueCreate"}
 #: The name by which CUDA's runtime opens the driver.
 _CUDA_DRIVER = "libcuda.so.1"
 
@@ -58,7 +57,8 @@ def find(told: str | None, subject: Subject, environ: Mapping[str, str]) -> XSch
         raise Usage(f"{by}: no such directory")
     if subject.build == "cpu":
         raise Unavailable(f"torch {subject.torch} was built for CPUs only: it has no streams")
-    names = ("libpreempt.so", f"libhal{subject.build}.so")
+    its = platforms.get(subject.build).xsched
+    names = (PREEMPT, its.hal)
     folders = [os.path.abspath(each) for each in (os.path.join(prefix, "lib"), prefix)]
     for folder in folders:
         paths = [os.path.join(folder, name) for name in names]
@@ -66,12 +66,12 @@ def find(told: str | None, subject: Subject, environ: Mapping[str, str]) -> XSch
             break
     else:
         raise Usage(f"{by}: there is no {' with '.join(names)} in {' or '.join(folders)}")
-    shim = os.path.join(folder, f"libshim{subject.build}.so")
+    shim = os.path.join(folder, its.shim)
     return XSchedFiles(
         folder=folder,
         preempt=paths[0],
         hal=paths[1],
-        create=_CREATE[subject.build],
+        create=its.create,
         shim=shim if os.path.isfile(shim) else "",
     )
 
