@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,7 +40,8 @@ def whole_matrix(
         told_on(target.platform), FIXES, consumers, platform=target.platform, timeout=timeout
     )
     found: Matrix = {}
-    with Engine(target, msgspec.structs.replace(paths, xsched=files), jobs=2) as engine:
+    jobs = len(os.sched_getaffinity(0))
+    with Engine(target, msgspec.structs.replace(paths, xsched=files), jobs=jobs) as engine:
         for result in engine.run(cell for cell in cells if not cell.not_applicable):
             story = f"{result.cell.pattern}/{result.cell.fix}"
             found.setdefault(story, {})[result.cell.consumer] = result

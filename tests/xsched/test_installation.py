@@ -106,6 +106,22 @@ def test_one_built_for_the_other_platform_is_told_in_one_line(
             usable(str(tmp_path))
 
 
+def test_one_that_is_found_and_built_for_the_other_platform_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xdiag.discover.xsched._PREFIXES", ())
+    monkeypatch.delenv("XSCHED_ROOT", raising=False)
+    cuda, hip = (install(tmp_path / name, platform=name) / "lib" for name in ("cuda", "hip"))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(cuda))
+    files = choose(None)
+    assert (
+        files is not None and f"{cuda}: it has libhalcuda.so and no libhalhip.so" in files.missing
+    )
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{cuda}:{hip}")
+    files = choose(None)
+    assert files is not None and files.hal == str(hip / "libhalhip.so")
+
+
 def test_one_for_a_platform_that_xdiag_does_not_know_is_named(tmp_path: Path) -> None:
     (tmp_path / "libhallevelzero.so").touch()
     files = choose(str(tmp_path))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
@@ -40,6 +41,7 @@ _DEFAULT_DIRS = (
 _RUNTIME = "libamdhip64.so"
 #: Installations people make, besides those that the environment points at.
 _PREFIXES = ("/opt/xsched", "/usr/local/xsched", "/usr/local", "/usr")
+_HAL_NAME = re.compile(r"libhal[a-z0-9]+\.so")
 #: How log lines begin since 1.2.0, and began before; its libraries are smaller than this.
 _SINCE, _BEFORE = "[XSCHED ", "[%s @ T"
 _MOST_LIBRARY = 64 << 20
@@ -276,7 +278,7 @@ def _shim_links(folder: str, names: list[str], root: Root) -> Iterable[str]:
 
 def is_hal(name: str) -> bool:
     """Whether a file's name is that of a HAL, of whatever platform."""
-    return name.startswith("libhal") and name.endswith(".so")
+    return bool(_HAL_NAME.fullmatch(name))
 
 
 def of_two_versions(hal: str, preempt: str, root: Root) -> str:

@@ -14,7 +14,7 @@ from xdiag.engine.messages import XSchedFiles
 from xdiag.errors import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _HERE = Root("/")
 #: The variable that names an installation's prefix.
@@ -47,9 +47,13 @@ def choose(named: str | None, platform: str = "hip") -> XSchedFiles | None:
             return _in(root, f"{_ROOT}={root}", platform)
         except Usage as error:
             return XSchedFiles(platform=platform, missing=str(error))
-    for each in installations(_HERE, os.environ, platform=platform):
+    found = installations(_HERE, os.environ, platform=platform)
+    for each in found:
         if platforms.get(platform).xsched.hal in each.libraries:
             return _files(each.folder, platform)
+    for each in found:
+        if each.others:
+            return _of_another(each.folder, each.others, platform)
     return None
 
 
@@ -98,13 +102,19 @@ def _in(folder: str, by: str, platform: str) -> XSchedFiles:
             return _files(place, platform)
     others = sorted({each for names in listed.values() for each in names if is_hal(each)})
     if others:
-        return XSchedFiles(
-            platform=platform,
-            missing=f"{by}: it has {' and '.join(others)} and no {hal}: it was built for another"
-            f" platform than {title}{_for_which(others)}",
-        )
+        return _of_another(by, others, platform)
     raise Usage(f"{by}: it has no {hal}, and neither has its lib directory: it is no installation"
                 f" of XSched for {title}")  # fmt: skip
+
+
+def _of_another(by: str, hals: Sequence[str], platform: str) -> XSchedFiles:
+    """What there is of an installation that has the HALs of other platforms only: a reason."""
+    facts = platforms.get(platform)
+    return XSchedFiles(
+        platform=platform,
+        missing=f"{by}: it has {' and '.join(hals)} and no {facts.xsched.hal}: it was built for"
+        f" another platform than {facts.title}{_for_which(hals)}",
+    )
 
 
 def _for_which(hals: Iterable[str]) -> str:
