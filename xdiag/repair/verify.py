@@ -107,10 +107,10 @@ class Trials(Record, frozen=True):
     target: Target | None = None
     second: str = ""
     no_target: str = ""
-    #: In a sentence: whether these are the copies that the program loads, or why others do.
-    tried_on: str = ""
     host: Host | None = None
     seconds: float = 0.0
+    #: In a sentence: whether these are the copies that the program loads, or why others do.
+    tried_on: str = ""
 
 
 def stories(cause: str, globs: Sequence[str] = ()) -> list[Pattern]:
