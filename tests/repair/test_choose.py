@@ -162,9 +162,16 @@ def test_a_program_that_does_not_name_the_old_binding_is_left_alone(scene: Scene
     compile_library(scene.site / "xsched/lib/libshimhip.so", "int HipQueueCreate;")
     choice = choose.auto(situation(scene, script=str(scene.case())))
     assert "full-width-handle" not in choice.repairs
-    assert "no file of the program names" in because(choice)["full-width-handle"]
+    assert "no file of the program imports" in because(choice)["full-width-handle"]
+    assert "is here, and stays as it is: no file of the program imports" in choice.because
     choice = choose.auto(situation(scene, script=str(scene.old_case())))
     assert "full-width-handle" in choice.repairs
+    # What lies beside the script and is not imported by it says nothing of it.
+    choice = choose.auto(situation(scene, script=str(scene.case())))
+    assert "full-width-handle" not in choice.repairs
+    computed = scene.site / "computed.py"
+    computed.write_text("# xsched_hip\n__import__('xsched_' + 'hip')\n")
+    assert "full-width-handle" in choose.auto(situation(scene, script=str(computed))).repairs
 
 
 def test_every_repair_says_what_it_does_or_why_not(scene: Scene) -> None:

@@ -165,10 +165,12 @@ class _Choosing:
             if isinstance(change, NotApplicable):
                 self.leave(repair, change.reason)
             elif not self.situation.may_import_old_binding:
-                self.leave(repair, "no file of the program names the module xsched_hip")
+                self.leave(repair, "no file of the program imports the module xsched_hip")
             else:
                 self.take(repair, change, "XSched's binding here cuts handles to 32 bits")
-        return "XSched's old binding is installed here"
+                return "XSched's old binding is installed here"
+        left = next(each for each in self.considered[::-1] if not each.taken)
+        return f"XSched's old binding is here, and stays as it is: {left.because}"
 
 
 def _for(cause: str) -> Sequence[Repair]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from xdiag.discover.names import HIP
+from xdiag.doctor import bindings
 from xdiag.doctor import forecast as telling
 from xdiag.doctor.command_line import understood
 from xdiag.errors import XdiagError
@@ -55,12 +56,8 @@ class Change(Record, frozen=True):
         return Change({**self.set, **other.set}, in_front)
 
 
-#: The module's name, in the files of a program; how many are looked through, and how far.
-_OLD_BINDING, _MOST_MODULES, _MOST_OF_MODULE = b"xsched_hip", 200, 1 << 20
-
-
-def _path_of(binding: Binding | None) -> str:
-    return binding.path if binding is not None else ""
+#: Bytes of a script that are looked through for the module's name.
+_MOST_OF_SCRIPT = 1 << 20
 
 
 @dataclass(eq=False)
@@ -148,18 +145,16 @@ class Situation:
 
     @cached_property
     def may_import_old_binding(self) -> bool:
-        """Whether the program may import that binding: its own files name it, or are not known."""
+        """Whether the program may import that binding: its own files do, or are not known.
+
+        A script that only names it counts: it may put the import together when it runs.
+        """
         patient = self.patient
-        if not patient.script:
+        imports = bindings.imports(patient)
+        if imports is None or any(each.module == bindings.OLD for each in imports):
             return True
-        folder = os.path.dirname(patient.script)
-        beside = [os.path.join(folder, each) for each in patient.root.names(folder)]
-        modules = [each for each in beside if each.endswith(".py")][:_MOST_MODULES]
-        own = [each for each in (patient.script, *modules) if each != _path_of(self.old_binding)]
-        for path in own:
-            with contextlib.suppress(OSError, XdiagError):
-                if _OLD_BINDING in patient.root.read(path, _MOST_OF_MODULE):
-                    return True
+        with contextlib.suppress(OSError, XdiagError):
+            return bindings.OLD.encode() in patient.root.read(patient.script, _MOST_OF_SCRIPT)
         return False
 
     @cached_property
