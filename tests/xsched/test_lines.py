@@ -80,6 +80,11 @@ def test_a_line_of_the_cuda_hal_names_its_call(place: str, call: str) -> None:
     assert told is not None and (told.platform, told.code, told.call) == ("cuda", 201, call)
 
 
+def test_lines_of_the_cuda_hal_before_1_2_were_others() -> None:
+    told = last(f"[ERRO @ T1 @ 22:34:58.140774] cuda error 201: x @ {_CUDA}/arch/arch.cpp:67")
+    assert told is not None and (told.code, told.call) == (201, "")
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -198,7 +198,7 @@ class Messages:
                         " hipStreamGetFlags takes the stream, and no context call can give 709"
                     )
                 call = call if call.startswith("hipStream") else HAL_REFUSED
-        elif platform == "cuda" and where is not None:
+        elif platform == "cuda" and where is not None and match["new"]:
             file = where["file"].decode(errors="replace")
             call = call_at(platform, file, int(where["line"]))
         names = {code: name for name, code in amd_log.codes().items()}
