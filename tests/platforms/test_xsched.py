@@ -96,6 +96,16 @@ def test_an_error_of_the_driver_is_named_in_cudas_words(run_with_hal: Run, targe
     assert "HIP" not in told
 
 
+def test_an_error_at_a_line_that_is_not_known_is_told_without_its_call(
+    run_with_hal: Run, target: Target
+) -> None:
+    id = "context-destroyed/none/hal"
+    result = run_with_hal("-DOLD_LINE", ids=[id])[id]
+    assert (result.outcome.code, result.outcome.call) == (201, "CudaQueueCreate")
+    told = " ".join(meaning(result, target))
+    assert "a call of the driver had returned 201" in told and "None" not in told
+
+
 def test_a_bad_handle_crashes_in_the_driver(run_with_hal: Run) -> None:
     id = "garbage-handle/none/hal"
     outcome = run_with_hal(ids=[id])[id].outcome

@@ -179,7 +179,8 @@ def _violent_end(result: Result, target: Target) -> str:
             else " XSched was about to exit, as it does at any error, which runs what the loaded"
             " libraries left to be run then:"
         )
-        text += f" {outcome.call} had returned {_code(told)} to it."
+        who = outcome.call if outcome.call != record.call else "a call of the driver"
+        text += f" {who} had returned {_code(told)} to it."
         if seen.refused(result):
             says = platforms.get(target.platform).says.get(outcome.code or 0, "")
             text += _knows(target) if target.platform == "hip" else f" {says}".rstrip()

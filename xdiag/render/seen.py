@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from xdiag import platforms
+from xdiag import called, platforms
 from xdiag.model import OutcomeKind
 from xdiag.platforms.hip import NO_DEVICE as NO_DEVICE
 from xdiag.using import CONTEXTS
@@ -57,11 +57,12 @@ def call_in_flight(result: Result) -> str:
 
 
 def said_by_xsched(result: Result) -> bool:
-    """Whether XSched ended the process, and said which call had returned which error."""
+    """Whether XSched ended the process, and said which error a call had returned; maybe which."""
     record = record_in_flight(result)
-    return record is not None and record.code is None and result.outcome.code is not None and (
-        result.outcome.call != record.call and result.outcome.step == record.step
-    )  # fmt: skip
+    if record is None or record.code is not None or result.outcome.code is None:
+        return False
+    by_it = called.is_xsched(result.cell.steps[record.step])
+    return result.outcome.step == record.step and (by_it or result.outcome.call != record.call)
 
 
 def refused(result: Result) -> bool:
