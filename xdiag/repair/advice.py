@@ -81,7 +81,7 @@ class _Advising:
             if set(named) == set(self.would.repairs):
                 yield f"{START}, which chooses {names}{but}"
             else:
-                start = START.replace("run", f"run --repair {','.join(named)}", 1)
+                start = START.replace("xdiag run", f"xdiag run --repair {','.join(named)}", 1)
                 yield f"{start}{but}"
                 yield f"({self._why_named()})"
         for cause in left:
