@@ -59,7 +59,7 @@ FAMILIES = {
     # The loader takes a bare name for the loaded copy only where it is that copy's SONAME,
     # libcuda.so.1.  A path, or the name libcuda.so, leads to another file where one lies there: the
     # forward-compatibility package's, a stub's of the toolkit, a container's beside the machine's.
-    # What then happens is measured: driver 580.159.04 on an H100 (docs/platforms.md) and on an H200,
+    # What then happens is measured: driver 580.159.04 on an H100 (docs/platforms.md) and an H200,
     # whichever file is the first.
     "libcuda": (
         "NVIDIA's driver starts once in a process: cuInit of the second copy returns 304"
