@@ -35,6 +35,7 @@ from xdiag.model import (
 from xdiag.torch_consumer import brought_another
 from xdiag.using import CONTEXTS
 from xdiag.xsched_consumers import CUTS_HANDLES
+from xdiag.xsched_errors import left_for_context
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -54,6 +55,8 @@ def describe(result: Result) -> str:
     refused = f"{outcome.code} from {outcome.call}, then " if outcome.code is not None else ""
     at = outcome.died_at
     where = next((record.call for record in outcome.trace if record.step == at), outcome.call)
+    if left_for_context(outcome.call, outcome.code, where):
+        refused = "two contexts differ, then "
     if outcome.kind == OutcomeKind.CRASH:
         return f"{refused}{outcome.signal} in {where}"
     if outcome.kind == OutcomeKind.EXIT:

@@ -113,6 +113,11 @@ def last(output: str, platform: str = "hip") -> XSchedError | None:
     return None
 
 
+def left_for_context(call: str, code: int | None, where: str) -> bool:
+    """Whether an end in ``where``, with this call and code, was the comparison of two contexts."""
+    return code is None and call == COMPARED != where
+
+
 def call_at(platform: str, path: str, line: int) -> str:
     """The driver's call that XSched checks there; empty where that is not known."""
     for end, lines in _LINES[platform].items():

@@ -25,7 +25,7 @@ from xdiag.render.labels import label
 from xdiag.render.meaning import meaning
 from xdiag.runtimes.choose import choose
 from xdiag.runtimes.copies import copies
-from xdiag.verdict import reading
+from xdiag.verdict import describe, reading
 from xdiag.xsched_consumers import XSCHED_CONSUMERS
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def test_where_contexts_differ_it_leaves_as_the_replay_does(
     assert outcome.call == "cuCtxGetCurrent"
     assert label(left).text == "differ+exit 1" and label(replayed).text == "differ"
     assert label(left).style == "fault"
+    assert describe(left) == "two contexts differ, then exit(1) in CudaQueueCreate"
     told = " ".join(meaning(left, target))
     assert "current in the thread is not the stream's. It said: Assertion failed" in told
     readings: set[Prediction | None] = {reading(each, "cuda") for each in (left, replayed)}

@@ -9,7 +9,7 @@ from xdiag import called, platforms
 from xdiag.model import OutcomeKind
 from xdiag.platforms.hip import NO_DEVICE as NO_DEVICE
 from xdiag.using import CONTEXTS
-from xdiag.xsched_errors import COMPARED
+from xdiag.xsched_errors import left_for_context
 
 if TYPE_CHECKING:
     from xdiag.model import Identity, Outcome, Result, StepRecord, Target
@@ -79,8 +79,9 @@ def contexts_differ(result: Result) -> bool:
     outcome, record = result.outcome, record_in_flight(result)
     if values_differ(result):
         return result.cell.steps[outcome.step or 0].args == CONTEXTS
-    left = record is not None and outcome.call == COMPARED != record.call
-    return left and outcome.kind in VIOLENT and outcome.code is None
+    if record is None or outcome.kind not in VIOLENT:
+        return False
+    return left_for_context(outcome.call, outcome.code, record.call)
 
 
 def values_differ(result: Result) -> bool:
