@@ -6,6 +6,7 @@ stories are told, by whom, and with which copy of the runtime.
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,10 +171,11 @@ def test_the_real_hal_takes_and_refuses_the_same_streams_of_torchs(
     monkeypatch.setenv("PYTHONPATH", str(torch_site))
     patterns = ("torch-pool", "torch-external", "torch-autograd", "torch-spawn",
                 "torch-second-runtime", "torch-foreign-stream")  # fmt: skip
-    ids = [f"{pattern}/none/{consumer}" for pattern in patterns for consumer in ("replay", "hal")]
+    ids = [f"{pattern}/none/{consumer}" for pattern in patterns
+           for consumer in ("replay", "hal", "binding")]  # fmt: skip
     results = run_cells(real_target, real_paths, real_xsched, *ids)
-    for pattern in patterns:
-        replay, hal = (results[f"{pattern}/none/{each}"].outcome for each in ("replay", "hal"))
+    for pattern, consumer in itertools.product(patterns, ("hal", "binding")):
+        replay, hal = (results[f"{pattern}/none/{each}"].outcome for each in ("replay", consumer))
         assert (hal.code, hal.code and hal.call) == (replay.code, replay.code and replay.call)
         assert (hal.kind is OutcomeKind.OK) == (replay.kind is OutcomeKind.OK), pattern
 

@@ -357,20 +357,13 @@ class StoryTeller:
         failed = False
         for actor, request in sorted(requests.items(), key=lambda item: item[0] != "main"):
             self._actors[actor].wait(request)
-            failed |= request.code != 0 or bool(request.error)
-            self._seen(
-                index,
-                step,
-                actor,
-                state="failed" if request.error else "done",
-                failed=request.code != 0 or bool(request.error),
-                handle=request.handle,
-                code=request.code,
-                name=request.name,
-                error=request.error,
-                pid=os.getpid(),
-                tid=request.tid,
-            )
+            if request.wait_status is not None:
+                self._ended(index, step, actor, request.wait_status)
+            if request.not_here:
+                self._report(CannotTell(reason=request.not_here))
+                raise _CannotGoOn
+            failed |= request.came["failed"]
+            self._seen(index, step, actor, handle=request.handle, **request.came)
         if failed:
             raise _Stop
 

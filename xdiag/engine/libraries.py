@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xdiag import native, platforms
 from xdiag.discover.xsched import PREEMPT
@@ -77,34 +77,55 @@ def why_not(path: str, loader_says: str) -> str:
 class BindingCall:
     """A call of XSched's Python binding for one actor, made as a ``native.Request`` is.
 
-    Raises NoBinding if the module is not there or cannot be imported.
+    Raises NoBinding if this installation has no such module.
     """
 
     def __init__(self, verb: str, handle: int, files: XSchedFiles) -> None:
         # A step is called as the field in XSchedFiles and in Platform.xsched.
-        module, of, function = getattr(platforms.get(files.platform).xsched, verb)
+        self._called = getattr(platforms.get(files.platform).xsched, verb)
+        self._place = str(getattr(files, verb))
         self.handle = handle
-        self.code: int | None = None
-        self.name = self.error = ""
-        self.tid = 0
-        place = str(getattr(files, verb))
-        if not place:
+        #: What came of it, as fields of a StepRecord, or why the module cannot be imported.
+        self.came: dict[str, Any] = {}
+        self.not_here = ""
+        self.wait_status: int | None = None
+        if not self._place:
+            module = self._called[0]
             raise NoBinding(files.missing or f"this installation of XSched has no module {module}")
-        sys.path.insert(0, place)
-        try:
-            self._function = getattr(getattr(importlib.import_module(module), of), function)
-        except (Exception, SystemExit) as error:  # the old one prints why, and exits
-            raise NoBinding(f"{module} in {place} cannot be imported: {error}") from error
-        finally:
-            sys.path.remove(place)
 
     def execute(self) -> None:
         """Make the call on this thread; XSched ends the process where the runtime refuses."""
-        self.tid = threading.get_native_id()
         try:
-            result, _ = self._function(self.handle)
-        except Exception as error:
-            self.error = f"{type(error).__name__}: {error}"
+            function = self._imported()
+        except NoBinding as error:
+            self.not_here = str(error)
             return
-        self.code = int(result)
-        self.name = native.errors(native.XSCHED).get(self.code, (f"error {self.code}", ""))[0]
+        self.came = {"pid": os.getpid(), "tid": threading.get_native_id()}
+        try:
+            result, _ = function(self.handle)
+        except Exception as error:
+            self.came |= {"state": "failed", "failed": True}
+            self.came["error"] = f"{type(error).__name__}: {error}"
+            return
+        code = int(result)
+        name = native.errors(native.XSCHED).get(code, (f"error {code}", ""))[0]
+        self.came |= {"state": "done", "failed": code != 0, "code": code, "name": name}
+
+    def _imported(self) -> Any:
+        """The function, imported by the process that calls it; raises NoBinding."""
+        module, of, function = self._called
+        sys.path.insert(0, self._place)
+        try:
+            return getattr(getattr(importlib.import_module(module), of), function)
+        except (Exception, SystemExit) as error:  # the old one prints why, and exits
+            raise NoBinding(f"{module} in {self._place} cannot be imported: {error}") from error
+        finally:
+            sys.path.remove(self._place)
+
+    def take(self, answer: BindingCall) -> None:
+        """Take over what came of it in another process."""
+        self.came, self.not_here = answer.came, answer.not_here
+
+    def died(self, wait_status: int) -> None:
+        """Note that the process of its actor has ended; as from os.waitpid, -1 if not known."""
+        self.wait_status = wait_status

@@ -23,6 +23,9 @@ _SIDE = 256
 _BYTES = 1 << 20
 #: What a runtime's error looks like in a message of torch's.
 _SAYS = re.compile(r"(?:CUDA|HIP) error: (?P<what>[^\n]+)")
+#: cudaErrorNoDevice and hipErrorNoDevice.
+_NO_DEVICE = 100
+
 #: Streams that torch gave out in this process, by handle, and captures that are not to end.
 _streams: dict[int, Any] = {}
 _captures: list[Any] = []
@@ -105,7 +108,8 @@ def _start(facts: Platform) -> str:
         if not torch.cuda.device_count():
             raise RuntimeError("no device is visible to it")
     except (RuntimeError, AssertionError) as error:
-        if refuses_forks:
+        # What the runtime says of something else, a context that is gone, is an outcome.
+        if refuses_forks or _code(error, facts.id) not in (None, _NO_DEVICE):
             raise
         raise NotHere(f"{_told(torch)} finds no GPU: {_first_line(error)}") from error
     # Each actor would have as many threads as processors, and more cells run beside this one.
