@@ -40,8 +40,9 @@ def report(fake_cuda: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 def cells() -> list[Cell]:
-    """All cells of the platform."""
-    return plan(PATTERNS, FIXES, CONSUMERS, platform="cuda")
+    """All cells of the platform but those of torch, which would look for a real driver."""
+    planned = plan(PATTERNS, FIXES, CONSUMERS, platform="cuda")
+    return [cell for cell in planned if "XDIAG_IMPORT" not in cell.environment]
 
 
 def steps_of(id: str) -> list[str]:

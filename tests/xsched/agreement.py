@@ -34,7 +34,10 @@ _BOTH_AT_ONCE = "concurrent-use"
 def whole_matrix(
     target: Target, paths: Paths, files: XSchedFiles, timeout: float | None = None
 ) -> Matrix:
-    """Every pattern under every fix, with replay and what calls XSched's own libraries."""
+    """Every pattern under every fix, with replay and what calls XSched's own libraries.
+
+    Those of torch's streams are told in tests/with_torch.
+    """
     consumers = [c for c in (*CONSUMERS, *XSCHED_CONSUMERS) if c.id in ("replay", "hal", "xqueue")]
     cells = plan(
         told_on(target.platform), FIXES, consumers, platform=target.platform, timeout=timeout
@@ -42,7 +45,11 @@ def whole_matrix(
     found: Matrix = {}
     jobs = len(os.sched_getaffinity(0))
     with Engine(target, msgspec.structs.replace(paths, xsched=files), jobs=jobs) as engine:
-        for result in engine.run(cell for cell in cells if not cell.not_applicable):
+        for result in engine.run(
+            cell
+            for cell in cells
+            if not cell.not_applicable and "XDIAG_IMPORT" not in cell.environment
+        ):
             story = f"{result.cell.pattern}/{result.cell.fix}"
             found.setdefault(story, {})[result.cell.consumer] = result
     return found

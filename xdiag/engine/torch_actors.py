@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -79,11 +80,16 @@ class DataLoaderWorker(ServingProcess):
         super().__init__()
         loader: Any = DataLoader(_Items(self.theirs), batch_size=None, num_workers=1)
         knows = len(native.declarations())
+        before = signal.getsignal(signal.SIGCHLD)
         try:
             # The worker is asked for the first item at once, and busy with it until the actor ends.
             self._iterator = iter(loader)
         except Exception as error:
             raise CannotAct(f"torch's DataLoader: {error}") from error
+        finally:
+            # torch's own handler raises in the main thread, wherever that is, when a worker ends;
+            # that it has ended is told by the pipe, with how.
+            signal.signal(signal.SIGCHLD, before)
         workers = getattr(self._iterator, "_workers", [])
         if len(workers) != 1:
             raise CannotAct("torch's DataLoader has started no worker")
