@@ -9,7 +9,9 @@ the answer, or is told that the process ``died``.
 
 from __future__ import annotations
 
+import os
 import queue
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 #: Seconds that a process may take to end after it has hung up.
 _BURIAL = 2.0
+
+
+class CannotAct(Exception):
+    """There can be no such actor here; the message says why."""
 
 
 class Request(Protocol):
@@ -227,11 +233,16 @@ class ServingProcess(Actor):
 
 
 class PythonProcess(ServingProcess):
-    """A multiprocessing.Process, started by ``method``: fork or spawn."""
+    """A multiprocessing.Process, started by ``method``: fork or spawn.  Raises CannotAct."""
 
     def __init__(self, method: str) -> None:
         import multiprocessing
 
+        if method == "spawn" and not os.path.samefile(sys.executable, "/proc/self/exe"):
+            raise CannotAct(
+                "Python's spawn starts the interpreter by its path, under this machine's C library,"
+                " and this runtime needs a newer one"
+            )
         super().__init__()
         context: Any = multiprocessing.get_context(method)
         process = context.Process(target=serve_from, args=(self.theirs,), daemon=True)

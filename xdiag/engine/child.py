@@ -445,21 +445,18 @@ class StoryTeller:
         self._start(index, step, lambda: actors.PythonProcess(str(step.args[0])))
 
     def _do_torch_autograd(self, index: int, step: Step) -> None:
-        self._start_torchs(index, step, torch_actors.AutogradThread)
+        self._start(index, step, torch_actors.AutogradThread)
 
     def _do_torch_dataloader(self, index: int, step: Step) -> None:
-        self._start_torchs(index, step, torch_actors.DataLoaderWorker)
-
-    def _start_torchs(self, index: int, step: Step, start: Callable[[], actors.Actor]) -> None:
-        try:
-            self._start(index, step, start)
-        except torch_actors.CannotAct as error:
-            self._report(CannotTell(reason=str(error)))
-            raise _CannotGoOn from error
+        self._start(index, step, torch_actors.DataLoaderWorker)
 
     def _start(self, index: int, step: Step, start: Callable[[], actors.Actor]) -> None:
         """Start an actor from Python, on the main thread."""
-        self._actors[step.result] = start()
+        try:
+            self._actors[step.result] = start()
+        except actors.CannotAct as error:
+            self._report(CannotTell(reason=str(error)))
+            raise _CannotGoOn from error
         self._seen(
             index,
             step,

@@ -8,14 +8,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from xdiag import native
-from xdiag.engine.actors import ServingProcess, ServingThread, serve_from
+from xdiag.engine.actors import CannotAct, ServingProcess, ServingThread, serve_from
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-
-
-class CannotAct(Exception):
-    """torch does not start one here; the message says why."""
 
 
 class AutogradThread(ServingThread):
