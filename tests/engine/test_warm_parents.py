@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 from support import cells_for
 
-from xdiag.engine import warm_parent
+from xdiag.engine import warm_parent, zygote
 from xdiag.engine.run import Engine
 from xdiag.errors import CannotRun
 from xdiag.launch import audit_library
@@ -194,6 +194,13 @@ def test_a_preloaded_library_that_lacks_another_is_told_in_the_loaders_words(
     outcome = outcome_of(LD_PRELOAD=library)
     assert outcome.kind == OutcomeKind.SKIPPED
     assert "libbelow.so: cannot open shared object file" in outcome.reason
+
+
+def test_it_knows_which_devices_are_open(tmp_path: Path) -> None:
+    device = str(tmp_path / "kfd")
+    with open(device, "w"):
+        assert zygote.open_devices([device, "/dev/absent"]) == [device]
+    assert zygote.open_devices([device, "/dev/absent"]) == []
 
 
 def test_a_preloaded_library_that_hangs_is_waited_for_a_while(

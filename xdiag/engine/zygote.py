@@ -48,6 +48,7 @@ from xdiag.engine.messages import (
 from xdiag.model import Cell, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from types import FrameType
 
 #: Seconds to wait for killed processes to be gone.
@@ -256,7 +257,21 @@ def _not_imported(module: str) -> str:
         return f"{module} cannot be imported: {error}"
     except Exception as error:
         return f"{module} cannot be imported: {str(error).strip() or type(error).__name__}"
+    devices = [platforms.get(name).device for name in platforms.names()]
+    if opened := open_devices(devices):
+        return (
+            f"importing {module} opens {' and '.join(opened)}, of which a forked child has no use"
+        )
     return ""
+
+
+def open_devices(devices: Collection[str]) -> list[str]:
+    """Which of these device files this process has open."""
+    found = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own
+            found.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return [device for device in devices if device in found]
 
 
 def _is_same(file: str, mapped: str) -> bool:
