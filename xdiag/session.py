@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from xdiag import __version__, called, hypotheses
+from xdiag import __version__, hypotheses
 from xdiag.api.telling import telling
 from xdiag.engine.run import Engine
 from xdiag.model import FAULTS, SCHEMA_VERSION, OutcomeKind, Report
@@ -22,7 +22,7 @@ from xdiag.runtimes import torch_here
 from xdiag.runtimes.copies import copies
 from xdiag.runtimes.host import host
 from xdiag.runtimes.xsched import note
-from xdiag.torch_consumer import brought_another
+from xdiag.torch_consumer import RUNTIME, brought_another
 from xdiag.verdict import weigh
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run(
                 on_result(result)
     if xsched is not None and any(result.outcome.libraries for result in results.values()):
         target = msgspec.structs.replace(target, notes=(*target.notes, note(xsched)))
-    if any(called.is_torch(step) for cell in cells for step in cell.steps):
+    if any(RUNTIME in result.outcome.runtimes for result in results.values()):
         another = next(filter(brought_another, results.values()), None)
         told = [torch_here.took_part(), torch_here.brought(another) if another else ""]
         notes = (*target.notes, *filter(None, told))

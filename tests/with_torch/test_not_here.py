@@ -72,6 +72,23 @@ def test_without_torch_the_whole_matrix_leaves_it_out_and_says_so(
     assert len(told) == 1
 
 
+def test_with_torch_of_another_build_the_whole_matrix_leaves_it_out_and_says_so(
+    real_target: Target, tmp_path: Path
+) -> None:
+    package = _package(tmp_path, "raise SystemExit('it is not imported')") / "torch"
+    (package / "version.py").write_text(VERSION.format(hip=None, cuda="13.0"))
+    file = tmp_path / "m.json"
+    ran = _xdiag(real_target, "matrix", "-f", "none", "-o", str(file), site=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(file.read_text())
+    assert not any("torch" in result["cell"]["id"] for result in report["results"])
+    (told,) = [note for note in report["target"]["notes"] if "were left out" in note]
+    assert told.endswith(
+        "torch 2.8.0+stand.in was built for CUDA 13.0, and HIP was asked for: install the one for"
+        " HIP, or ask with --platform cuda."
+    )
+
+
 def test_with_torch_the_whole_matrix_has_it(
     real_target: Target, torch_site: Path, tmp_path: Path
 ) -> None:

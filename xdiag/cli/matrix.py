@@ -125,7 +125,8 @@ def command(
     if journal and resume:
         raise Usage("--resume FILE already names the journal; leave --journal out")
     consumers, files = choose_consumers(consumer, xsched, platform)
-    told_here = torch_here.tellable(each for each in PATTERNS if platform in each.platforms)
+    there = [each for each in PATTERNS if platform in each.platforms]
+    told_here = torch_here.tellable(there, platform)
     chosen = (
         # One of another platform is a row of dashes, and one of torch's without torch a row of
         # reasons: for those who ask for it by name.
@@ -142,7 +143,7 @@ def command(
         read(Path(resume))  # says what is wrong with it before a runtime is started for nothing
 
     targets = [choose_target(each, agent, kernel_cache, platform) for each in runtimes or (None,)]
-    if not (patterns or consumer) and (told := torch_here.left_out()):
+    if not (patterns or consumer) and (told := torch_here.left_out(platform)):
         targets = [msgspec.structs.replace(each, notes=(*each.notes, told)) for each in targets]
     _check_named_once(targets)
     kept = Path(named or default_path())

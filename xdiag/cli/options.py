@@ -150,7 +150,7 @@ def choose_consumers(
     if files is not None and files.missing:
         click.echo(f"xdiag: {files.missing}; XSched's own libraries are not called", err=True)
     return [
-        *tellable(CONSUMERS),
+        *tellable(CONSUMERS, platform),
         *(each for each in XSCHED_CONSUMERS if present(files, each.id)),
     ], files
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Literal
 
+from xdiag import platforms
 from xdiag.discover import python_environment
 from xdiag.discover.names import HIP, family_of
 from xdiag.discover.source import parsed
 from xdiag.model import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from xdiag.discover.python_environment import PythonEnvironment
     from xdiag.discover.root import Root
 
@@ -77,6 +80,23 @@ def read(folder: str, root: Root) -> Torch:
         preloads=preloads,
         wants_rocm=wants,
         problem=problem,
+    )
+
+
+def unfit(version: str, built: Mapping[str, str | None], platform: str) -> str:
+    """Why a torch cannot be used on a platform, in one line; empty where it was built for it.
+
+    ``built``: by platform, what torch.version says of it, empty or None where it was built without.
+    """
+    if built.get(platform):
+        return ""
+    title = platforms.get(platform).title
+    others = [name for name, what in built.items() if what]
+    what = " and ".join(f"for {platforms.get(name).title} {built[name]}" for name in others)
+    ask = "".join(f", or ask with --platform {name}" for name in others)
+    return (
+        f"torch {version} was built {what or 'without GPU support'}, and {title} was asked for:"
+        f" install the one for {title}{ask}"
     )
 
 

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from xdiag import native, platforms
+from xdiag.discover.torch import unfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +101,9 @@ def _start(facts: Platform) -> str:
     Raises NotHere where this torch, or this machine, is not one to ask.
     """
     torch = _torch()
-    _fit(torch, facts)
+    built = {"hip": torch.version.hip, "cuda": torch.version.cuda}
+    if reason := unfit(torch.__version__, built, facts.id):
+        raise NotHere(reason)
     # Of a forked process whose parent had started torch this is the question, not an obstacle.
     refuses_forks = getattr(torch.cuda, "_is_in_bad_fork", lambda: False)()
     try:
@@ -122,20 +125,6 @@ def _start(facts: Platform) -> str:
     if not runtime:
         raise NotHere(f"{_told(torch)} has started, and no library of its has {facts.proof}")
     return runtime
-
-
-def _fit(torch: Any, facts: Platform) -> None:
-    """Raise NotHere for a torch that was not built for this platform."""
-    built = {"hip": torch.version.hip, "cuda": torch.version.cuda}
-    if built[facts.id]:
-        return
-    others = [f"{platforms.get(name).title} {what}" for name, what in built.items() if what]
-    what = f"for {others[0]}" if others else "without GPU support"
-    raise NotHere(
-        f"{_told(torch)} was built {what}, and {facts.title} was asked for: install the one for"
-        f" {facts.title}"
-        + (f", or ask with --platform {'cuda' if facts.id == 'hip' else 'hip'}" if others else "")
-    )
 
 
 def _told(torch: Any) -> str:

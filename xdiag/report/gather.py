@@ -346,7 +346,9 @@ class _Gathering:
 
 
 def _planned(target: Target) -> list[Cell]:
-    return plan(tellable(PATTERNS), FIXES, tellable(CONSUMERS), platform=target.platform)
+    platform = target.platform
+    patterns, consumers = tellable(PATTERNS, platform), tellable(CONSUMERS, platform)
+    return plan(patterns, FIXES, consumers, platform=platform)
 
 
 def _record(path: str) -> Record:

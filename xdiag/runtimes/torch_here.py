@@ -25,10 +25,22 @@ def folder() -> str:
     return os.path.dirname(found.origin) if found is not None and found.origin else ""
 
 
-def tellable(entries: Iterable[Entry]) -> list[Entry]:
-    """The patterns or consumers that this Python can tell: those of torch only where it has it."""
-    here = bool(folder())
-    return [each for each in entries if here or not ENVIRONMENT.items() <= each.environment.items()]
+def unfit(platform: str) -> str:
+    """Why nothing of torch's can be told on a platform, in one line; empty where it can."""
+    place = folder()
+    if not place:
+        return f"torch is not installed in xdiag's Python ({sys.executable})"
+    found = torch.read(place, Root("/"))
+    if found.problem:
+        return ""  # what is wrong with it is told when it is imported
+    return torch.unfit(found.version, {"hip": found.hip, "cuda": found.cuda}, platform)
+
+
+def tellable(entries: Iterable[Entry], platform: str) -> list[Entry]:
+    """The patterns or consumers that can be told here: those of torch only where it fits."""
+    needs = ENVIRONMENT.items()
+    fits = not unfit(platform)
+    return [each for each in entries if fits or not needs <= each.environment.items()]
 
 
 def took_part() -> str:
@@ -48,11 +60,9 @@ def brought(result: Result) -> str:
     )
 
 
-def left_out() -> str:
+def left_out(platform: str) -> str:
     """A sentence for the head of a report that ``tellable`` has left something out; else empty."""
-    if folder():
+    reason = unfit(platform)
+    if not reason:
         return ""
-    return (
-        "Patterns of PyTorch's streams and the consumer torch were left out: torch is not installed"
-        f" in xdiag's Python ({sys.executable})."
-    )
+    return f"Patterns of PyTorch's streams and the consumer torch were left out: {reason}."
