@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from xdiag import called, native, platforms
 from xdiag.engine import actors, libraries, props, torch_actors, torch_work
@@ -22,11 +22,13 @@ from xdiag.engine.messages import (
     Paths,
     Seen,
 )
+from xdiag.engine.tasks import NotHere, Task
 from xdiag.model import Cell, Step, StepRecord
-from xdiag.torch_consumer import TORCH_ACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+
+AnyTask = TypeVar("AnyTask", bound=Task)
 
 #: hipErrorNotReady: an answer about unfinished work, not a failure.
 NOT_READY = 600
@@ -263,15 +265,9 @@ class StoryTeller:
         try:
             value = props.make(step.verb, [str(a) for a in step.args], values, self._runtimes)
         except props.NoSuchProp as error:
-            self._report(CannotTell(reason=str(error)))
-            raise _CannotGoOn from error
+            self._cannot_tell(str(error), error)
         if step.verb == "stream_of_callback" and value in self._platform.constants.values():
-            self._report(
-                CannotTell(
-                    reason=f"the callback was given {value}, not the stream that it stands for"
-                )
-            )
-            raise _CannotGoOn
+            self._cannot_tell(f"the callback was given {value}, not the stream that it stands for")
         self._values[step.result] = value
         self._seen(
             index,
@@ -324,8 +320,7 @@ class StoryTeller:
     def _do_xsched(self, index: int, step: Step) -> None:
         number, path = self._libraries[index]
         if not path:
-            self._report(CannotTell(reason=libraries.missing(str(step.args[0]), self._paths)))
-            raise _CannotGoOn
+            self._cannot_tell(libraries.missing(str(step.args[0]), self._paths))
         actor, request = (
             self._actors[step.actors[0]], native.Request(native.OP_OPEN, runtime=number),
         )  # fmt: skip
@@ -335,8 +330,7 @@ class StoryTeller:
             self._died(index, step, step.actors[0], request)
         if request.raw.status != native.DONE:
             # It says nothing about the stream that XSched cannot be loaded.
-            self._report(CannotTell(reason=libraries.why_not(path, request.error)))
-            raise _CannotGoOn
+            self._cannot_tell(libraries.why_not(path, request.error))
         self._runtimes[step.result] = number
         identity = native.identify(number)
         if identity is not None:
@@ -344,84 +338,56 @@ class StoryTeller:
         self._seen(index, step, step.actors[0], state="done", request=request)
 
     def _do_binding(self, index: int, step: Step) -> None:
-        requests = {}
-        for actor in step.actors:
-            self._must_run_python(actor, "the binding")
+        def call(actor: str) -> Task:
             handle = self._value(step.args[0], actor)
-            try:
-                requests[actor] = libraries.BindingCall(step.verb, handle, self._paths.xsched)
-            except libraries.NoBinding as error:
-                self._report(CannotTell(reason=str(error)))
-                raise _CannotGoOn from error
-            self._actors[actor].post(requests[actor])
-        failed = False
-        for actor, request in sorted(requests.items(), key=lambda item: item[0] != "main"):
-            self._actors[actor].wait(request)
-            if request.wait_status is not None:
-                self._ended(index, step, actor, request.wait_status)
-            if request.not_here:
-                self._report(CannotTell(reason=request.not_here))
-                raise _CannotGoOn
-            failed |= request.came["failed"]
-            self._seen(index, step, actor, handle=request.handle, **request.came)
-        if failed:
-            raise _Stop
+            return libraries.BindingCall(step.verb, handle, self._paths.xsched)
+
+        self._in_python(index, step, "the binding", call)
 
     _do_old_binding = _do_binding
 
-    def _must_run_python(self, actor: str, what: str) -> None:
-        """End the story where an actor cannot be asked for what is written in Python."""
-        if not self._actors[actor].runs_python:
-            reason = f"{actor} is no thread of Python, and {what} is Python"
-            self._report(CannotTell(reason=reason))
-            raise _CannotGoOn
-
     def _by_torch(self, index: int, step: Step) -> None:
-        tasks = {}
-        for actor in step.actors:
-            self._must_run_python(actor, "torch")
+        def task(actor: str) -> torch_work.TorchTask:
             args = tuple(self._value(argument, actor) for argument in step.args)
-            tasks[actor] = torch_work.Task(step.verb, args, self._platform.id, step.repeat)
-            self._actors[actor].post(tasks[actor])
+            return torch_work.TorchTask(step, args, self._platform.id)
+
+        done = self._in_python(index, step, "torch", task)
+        if step.verb == "torch":
+            self._open(index, step, done[0].runtime, "loaded")
+
+    def _in_python(
+        self, index: int, step: Step, what: str, task_of: Callable[[str], AnyTask]
+    ) -> list[AnyTask]:
+        """Have the step's actors do what is written in Python; end the story if that failed."""
+        try:
+            tasks = {actor: task_of(actor) for actor in step.actors}
+        except NotHere as error:
+            self._cannot_tell(str(error), error)
+        for actor, task in tasks.items():
+            if not self._actors[actor].runs_python:
+                self._cannot_tell(f"{actor} is no thread of Python, and {what} is Python")
+            self._actors[actor].post(task)
         failed = False
         for actor, task in sorted(tasks.items(), key=lambda item: item[0] != "main"):
             self._actors[actor].wait(task)
-            failed |= self._torch_answered(index, step, actor, task)
+            if task.wait_status is not None:
+                self._ended(index, step, actor, task.wait_status)
+            if task.not_here:
+                self._cannot_tell(task.not_here)
+            values: tuple[tuple[str, int], ...] = ()
+            if task.value is not None:
+                self._values[step.result] = self._values[f"{step.result}@{actor}"] = task.value
+                values = ((step.result, task.value),)
+            self._seen(index, step, actor, handle=task.handle, values=values, **task.came)
+            failed |= task.came.get("failed", False)
         if failed and not (step.tolerated or step.independent):
             raise _Stop
-        if step.verb == "torch":
-            self._open(index, step, tasks[step.actors[0]].runtime, "loaded")
+        return list(tasks.values())
 
-    def _torch_answered(self, index: int, step: Step, actor: str, task: torch_work.Task) -> bool:
-        """Report what a task of torch's came to, keep its result; True if it failed."""
-        if task.wait_status is not None:
-            self._ended(index, step, actor, task.wait_status)
-        if task.not_here:
-            self._report(CannotTell(reason=task.not_here))
-            raise _CannotGoOn
-        names = native.errors(self._platform.id)
-        code = task.code
-        if task.value is not None and step.result:
-            self._values[step.result] = self._values[f"{step.result}@{actor}"] = task.value
-        if step.verb == "torch" and not task.error:
-            return False  # told as the opening that it is
-        self._seen(
-            index,
-            step,
-            actor,
-            state="failed" if task.error else "skipped" if task.not_asked else "done",
-            failed=bool(task.error),
-            handle=task.args[0] if TORCH_ACTIONS[step.verb].of_stream else None,
-            code=code,
-            name="" if code is None else names.get(code, (f"error {code}", ""))[0],
-            error=task.error or task.not_asked,
-            values=() if task.value is None else ((step.result, task.value),),
-            made=task.made,
-            pid=task.pid,
-            tid=task.tid,
-            nanoseconds=task.nanoseconds,
-        )
-        return bool(task.error)
+    def _cannot_tell(self, reason: str, error: Exception | None = None) -> NoReturn:
+        """End the story, which makes no sense here."""
+        self._report(CannotTell(reason=reason))
+        raise _CannotGoOn from error
 
     def _must_tell_apart(self, what: str) -> None:
         """End the story where the runtime has no name of this kind."""
@@ -432,8 +398,7 @@ class StoryTeller:
         elif what == "name" and soname == name:
             reason = f"this runtime's SONAME is {name} itself, without a version"
         if reason:
-            self._report(CannotTell(reason=reason))
-            raise _CannotGoOn
+            self._cannot_tell(reason)
 
     def _do_thread(self, index: int, step: Step) -> None:
         self._start(index, step, lambda: actors.PythonThread(step.result))
@@ -455,8 +420,7 @@ class StoryTeller:
         try:
             self._actors[step.result] = start()
         except actors.CannotAct as error:
-            self._report(CannotTell(reason=str(error)))
-            raise _CannotGoOn from error
+            self._cannot_tell(str(error), error)
         self._seen(
             index,
             step,
@@ -489,12 +453,7 @@ class StoryTeller:
         value = self._value(step.args[0], actor) & _MASK
         changed = change(value) & _MASK
         if step.verb != "same" and changed == value:
-            self._report(
-                CannotTell(
-                    reason=f"the handle {value:#x} fits into 32 bits here, so nothing is lost"
-                )
-            )
-            raise _CannotGoOn
+            self._cannot_tell(f"the handle {value:#x} fits into 32 bits here, so nothing is lost")
         self._values[step.result] = changed
         self._seen(
             index,

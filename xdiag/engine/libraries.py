@@ -10,11 +10,11 @@ import importlib
 import os
 import re
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 from xdiag import native, platforms
 from xdiag.discover.xsched import PREEMPT
+from xdiag.engine.tasks import NotHere, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 _LAST = 15
 #: A function of namespace xsched that is nowhere, as the C++ ABI writes its name.
 _XSCHEDS_OWN = re.compile(r"undefined symbol: _Z\w*?6xsched")
-
-
-class NoBinding(Exception):
-    """The binding cannot be imported here; the message says why."""
 
 
 def declare(steps: Sequence[Step], platform: str, paths: Paths) -> dict[int, tuple[int, str]]:
@@ -74,58 +70,36 @@ def why_not(path: str, loader_says: str) -> str:
     return text
 
 
-class BindingCall:
-    """A call of XSched's Python binding for one actor, made as a ``native.Request`` is.
+class BindingCall(Task):
+    """A call of XSched's Python binding for one actor, on its thread.
 
-    Raises NoBinding if this installation has no such module.
+    XSched ends the process where the runtime refuses.  Raises NotHere if this installation has no
+    such module.
     """
 
     def __init__(self, verb: str, handle: int, files: XSchedFiles) -> None:
+        super().__init__()
         # A step is called as the field in XSchedFiles and in Platform.xsched.
         self._called = getattr(platforms.get(files.platform).xsched, verb)
         self._place = str(getattr(files, verb))
         self.handle = handle
-        #: What came of it, as fields of a StepRecord, or why the module cannot be imported.
-        self.came: dict[str, Any] = {}
-        self.not_here = ""
-        self.wait_status: int | None = None
         if not self._place:
             module = self._called[0]
-            raise NoBinding(files.missing or f"this installation of XSched has no module {module}")
+            raise NotHere(files.missing or f"this installation of XSched has no module {module}")
 
-    def execute(self) -> None:
-        """Make the call on this thread; XSched ends the process where the runtime refuses."""
-        try:
-            function = self._imported()
-        except NoBinding as error:
-            self.not_here = str(error)
-            return
-        self.came = {"pid": os.getpid(), "tid": threading.get_native_id()}
-        try:
-            result, _ = function(self.handle)
-        except Exception as error:
-            self.came |= {"state": "failed", "failed": True}
-            self.came["error"] = f"{type(error).__name__}: {error}"
-            return
+    def _do(self) -> None:
+        result, _ = self._imported()(self.handle)
         code = int(result)
         name = native.errors(native.XSCHED).get(code, (f"error {code}", ""))[0]
-        self.came |= {"state": "done", "failed": code != 0, "code": code, "name": name}
+        self.came |= {"failed": code != 0, "code": code, "name": name}
 
     def _imported(self) -> Any:
-        """The function, imported by the process that calls it; raises NoBinding."""
+        """The function, imported by the process that calls it; raises NotHere."""
         module, of, function = self._called
         sys.path.insert(0, self._place)
         try:
             return getattr(getattr(importlib.import_module(module), of), function)
         except (Exception, SystemExit) as error:  # the old one prints why, and exits
-            raise NoBinding(f"{module} in {self._place} cannot be imported: {error}") from error
+            raise NotHere(f"{module} in {self._place} cannot be imported: {error}") from error
         finally:
             sys.path.remove(self._place)
-
-    def take(self, answer: BindingCall) -> None:
-        """Take over what came of it in another process."""
-        self.came, self.not_here = answer.came, answer.not_here
-
-    def died(self, wait_status: int) -> None:
-        """Note that the process of its actor has ended; as from os.waitpid, -1 if not known."""
-        self.wait_status = wait_status

@@ -5,18 +5,18 @@ torch is imported by the warm parent of these cells, and started (given a device
 
 from __future__ import annotations
 
-import os
 import re
-import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from xdiag import native, platforms
 from xdiag.discover.torch import unfit
+from xdiag.engine.tasks import NotAsked, NotHere, Task, first_line
+from xdiag.torch_consumer import TORCH_ACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from xdiag.model import Step
     from xdiag.platforms import Platform
 
 #: Side of the matrices, and bytes copied: some blocks of work, done in well under a second.
@@ -32,58 +32,29 @@ _streams: dict[int, Any] = {}
 _captures: list[Any] = []
 
 
-class NotHere(Exception):
-    """The experiment makes no sense with this torch or on this machine; the message says why."""
+class TorchTask(Task):
+    """One step of torch's for one actor."""
 
-
-class NotAsked(Exception):
-    """One thing cannot be asked here; the message says why."""
-
-
-class Task:
-    """One step of torch's for one actor, made as a ``native.Request`` is."""
-
-    def __init__(self, verb: str, args: tuple[int, ...], platform: str, repeat: int = 1) -> None:
-        self.verb, self.args, self.platform, self.repeat = verb, args, platform, repeat
-        self.value: int | None = None
+    def __init__(self, step: Step, args: tuple[int, ...], platform: str) -> None:
+        super().__init__(step.repeat)
+        self._verb, self._args, self._platform = step.verb, args, platform
+        if TORCH_ACTIONS[step.verb].of_stream:
+            self.handle = args[0]
         #: Of ``torch()``: the file of the runtime that torch uses.
         self.runtime = ""
-        self.code: int | None = None
-        self.error = self.not_here = self.not_asked = ""
-        self.pid = self.tid = self.made = 0
-        self.nanoseconds = 0
-        self.wait_status: int | None = None
-
-    def execute(self) -> None:
-        """Do it on the calling thread; what torch raises is kept."""
-        self.pid, self.tid = os.getpid(), threading.get_native_id()
-        started = time.monotonic_ns()
-        try:
-            for _ in range(self.repeat):
-                self._do()
-                self.made += 1
-        except NotHere as error:
-            self.not_here = str(error)
-        except NotAsked as error:
-            self.not_asked = str(error)
-        except Exception as error:
-            self.error = _first_line(error)
-            self.code = _code(error, self.platform)
-        self.nanoseconds = time.monotonic_ns() - started
 
     def _do(self) -> None:
-        if self.verb == "torch":
-            self.runtime = _start(platforms.get(self.platform))
+        if self._verb == "torch":
+            self.runtime = _start(platforms.get(self._platform))
         else:
-            self.value = _DO[self.verb](*self.args)
+            self.value = _DO[self._verb](*self._args)
 
-    def take(self, answer: Task) -> None:
-        """Take over what came of it in another process."""
-        self.__dict__.update(answer.__dict__)
-
-    def died(self, wait_status: int) -> None:
-        """Note that the process of its actor has ended; as from os.waitpid, -1 if not known."""
-        self.wait_status = wait_status
+    def _told_by(self, error: Exception) -> dict[str, Any]:
+        code = _code(error, self._platform)
+        if code is None:
+            return {}
+        name = native.errors(self._platform).get(code, (f"error {code}", ""))[0]
+        return {"code": code, "name": name}
 
 
 # ---- starting ----------------------------------------------------------------------------------
@@ -114,7 +85,7 @@ def _start(facts: Platform) -> str:
         # What the runtime says of something else, a context that is gone, is an outcome.
         if refuses_forks or _code(error, facts.id) not in (None, _NO_DEVICE):
             raise
-        raise NotHere(f"{_told(torch)} finds no GPU: {_first_line(error)}") from error
+        raise NotHere(f"{_told(torch)} finds no GPU: {first_line(error)}") from error
     # Each actor would have as many threads as processors, and more cells run beside this one.
     torch.set_num_threads(1)
     # The first allocation makes the device's primary context this thread's current one.
@@ -270,11 +241,6 @@ _DO: dict[str, Callable[..., int | None]] = {
 
 
 # ---- what it raises ----------------------------------------------------------------------------
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _code(error: BaseException, platform: str) -> int | None:
