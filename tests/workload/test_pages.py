@@ -103,8 +103,10 @@ def test_the_table_says_what_it_ran_on_and_what_was_found(report: Report) -> Non
     assert "xsched under python: 0 + 0 commands went through XSched's queues, so that" in text
     assert "xsched-shim under python: 21000 + 27000 commands went through" in text
     assert "skipped: cpp: no C++ compiler" in text
-    assert "Python threads against pthreads" in text
-    assert text.rstrip().splitlines()[-1].startswith("Whether Python threads are to blame")
+    _, threads, _, mixed = re.split(r"\n(Python threads .*)\n", text)[1:]
+    assert "of python-script against cpp:" in threads and "of python against cpp:" not in threads
+    assert "of python against cpp:" in mixed
+    assert text.rstrip().split("\n\n")[-1].startswith("Whether Python threads are to blame")
 
 
 def test_a_cpu_is_said_to_be_none(report: Report) -> None:

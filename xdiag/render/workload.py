@@ -31,6 +31,7 @@ EXPLANATION = (
 _QUESTIONS = {
     "threads": "Python threads against pthreads",
     "executor": "The model as Python modules against TorchScript, both in Python threads",
+    "mixed": "Python threads with modules against pthreads with TorchScript: both differ at once",
     "sharing": "What sharing the device costs, and what gives it back",
 }
 #: Characters of a program's last line.
@@ -63,7 +64,7 @@ def show(report: Report, console: Console) -> None:
         console.print(Text(title, style="bold"))
         for statement in statements:
             console.print(Text(f"  {printable(statement.text)}"))
-    if told := answer(report.statements):
+    if told := answer(report.statements, report.subject.device):
         console.print()
         console.print(Text(printable(told), style="bold"))
 
@@ -78,7 +79,7 @@ def markdown(report: Report) -> str:
     lines += [*found, ""] if found else []
     for title, statements in questions(report):
         lines += [f"## {title}", "", *(f"- {escaped(each.text)}" for each in statements), ""]
-    if told := answer(report.statements):
+    if told := answer(report.statements, report.subject.device):
         lines += [f"**{escaped(told)}**", ""]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -19,10 +19,10 @@ ALIKE = 1.1
 
 _PERCENTS: tuple[tuple[Literal["P50", "P99"], float], ...] = (("P50", 50), ("P99", 99))
 #: Drivers that are compared, and what differs between them.
-_DRIVERS: tuple[tuple[Literal["threads", "executor"], str, str], ...] = (
+_DRIVERS: tuple[tuple[Literal["threads", "executor", "mixed"], str, str], ...] = (
     ("threads", "python-script", "cpp"),
-    ("threads", "python", "cpp"),
     ("executor", "python", "python-script"),
+    ("mixed", "python", "cpp"),
 )
 #: Arrangements that are compared.
 _SHARING = (
@@ -90,38 +90,69 @@ def statements(runs: Sequence[Run]) -> tuple[Statement, ...]:
     return tuple(found)
 
 
-def answer(found: Sequence[Statement]) -> str:
+def answer(found: Sequence[Statement], device: Literal["cpu", "gpu"]) -> str:
     """Whether Python's threads are to blame, in one sentence; empty where nothing was compared.
 
     Decided by the drivers that run the same TorchScript, so that threads are all that differs;
-    where these were not both run, by the modules against C++, and said so.
+    where these were not both run, by the modules against C++, and said so.  A figure that differs
+    alone among several is called a hint: of many intervals one in twenty misses the truth.
     """
-    threads = [each for each in found if each.about == "threads"]
-    same = [each for each in threads if each.a == "python-script"]
-    decisive = same or threads
+    same = [each for each in found if each.about == "threads"]
+    decisive = same or [each for each in found if each.about == "mixed"]
     if not decisive:
         return ""
-    by = "" if same else " (with the model as Python modules: the executor differs, too)"
-    more, less = (_named(decisive, verdict) for verdict in ("more", "less"))
-    if more:
-        told = f"Python threads are slower than pthreads{by}: {more}"
-        return f"{told}; but faster: {less}." if less else f"{told}."
-    if less:
-        return f"Python threads are not to blame{by}: where they differ they are faster, {less}."
-    if all(each.verdict == "alike" for each in decisive):
-        return f"Python threads are not to blame{by}: less than 10 % from pthreads everywhere."
-    open_ = _named(decisive, "not-told")
-    return f"Whether Python threads are to blame is not told{by}: intervals overlap in {open_}."
+    if same:
+        told = _told(decisive, "Python threads", "pthreads")
+    else:
+        one, other = "Python threads with modules", "pthreads with TorchScript"
+        told = (
+            f"{_told(decisive, one, other)}; the executor differs, too, so that nothing is told of"
+            " threads alone"
+        )
+    on = "; measured on a CPU, which says nothing about a GPU" if device == "cpu" else ""
+    return f"{told}{on}."
 
 
-def _named(found: Sequence[Statement], verdict: str) -> str:
-    """Where the verdict is this, with the ratios."""
+def _told(compared: Sequence[Statement], one: str, other: str) -> str:
+    """In how many of the compared figures ``one`` differs from ``other``, and in which."""
+    of = f"of {len(compared)} compared figures"
+    more, less, open_ = (_verdicts(compared, each) for each in ("more", "less", "not-told"))
+    if more and less:
+        told = (
+            f"{one} are slower than {other} in {len(more)} {of}, {_named(more)},"
+            f" and faster in {len(less)}, {_named(less)}"
+        )
+        both_alone = len(more) == len(less) == 1
+        return f"{told}: each stands alone, take it for a hint" if both_alone else told
+    if less and not more and not open_:
+        return f"{one} are not to blame: nowhere slower, faster in {len(less)} {of}, {_named(less)}"
+    if differing := more or less:
+        than = f"{'slower' if more else 'faster'} than {other}"
+        if len(differing) == 1 < len(compared):
+            return (
+                f"{one} are {than} in only 1 {of}, {_named(differing)}:"
+                " it stands alone, take it for a hint"
+            )
+        return f"{one} are {than} in {len(differing)} {of}: {_named(differing)}"
+    if not open_:
+        return f"{one} are not to blame: less than 10 % from {other} in all {of}"
+    return (
+        f"Whether {one} are to blame is not told: a difference was seen in none {of},"
+        f" and it stays open in {_named(open_)}"
+    )
+
+
+def _verdicts(found: Iterable[Statement], verdict: str) -> list[Statement]:
+    return [each for each in found if each.verdict == verdict]
+
+
+def _named(found: Iterable[Statement]) -> str:
+    """The figures, with their ratios."""
     return ", ".join(
         f"{each.quantity} of {each.arrangement} ({each.ratio.value:.3g} times)"
         if each.ratio is not None
         else f"{each.quantity} of {each.arrangement}"
         for each in found
-        if each.verdict == verdict
     )
 
 
@@ -136,7 +167,7 @@ def _place(run: Run) -> tuple[str, str]:
 
 
 def _compared(
-    about: Literal["threads", "executor", "sharing"],
+    about: Literal["threads", "executor", "mixed", "sharing"],
     within: str,
     a: str,
     b: str,

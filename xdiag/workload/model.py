@@ -146,8 +146,8 @@ class Summary(Record, frozen=True):
 class Statement(Record, frozen=True):
     """One comparison, in words that the intervals support."""
 
-    #: "threads": of drivers; "sharing": of arrangements.
-    about: Literal["threads", "executor", "sharing"]
+    #: "threads", "executor", or "mixed" for both at once: of drivers; "sharing": of arrangements.
+    about: Literal["threads", "executor", "mixed", "sharing"]
     quantity: Literal["P50", "P99"]
     arrangement: str
     #: What is compared with what: a / b.
