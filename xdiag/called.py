@@ -26,6 +26,11 @@ def is_torch(step: Step) -> bool:
     return not step.runtime and step.verb in _TORCH
 
 
+def takes_stream(step: Step) -> bool:
+    """Whether torch does a step with a stream that it is given first."""
+    return is_torch(step) and TORCH_ACTIONS[step.verb].of_stream
+
+
 def shown(step: Step, platform: str) -> str:
     """What a step is called in a trace: hipStreamQuery, HipQueueCreate, open."""
     if step.runtime:

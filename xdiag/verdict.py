@@ -34,7 +34,7 @@ from xdiag.model import (
 )
 from xdiag.torch_consumer import brought_another
 from xdiag.using import CONTEXTS
-from xdiag.xsched_consumers import CUTS_HANDLES
+from xdiag.xsched_consumers import CUTS_HANDLES, MAKES_CALLS
 from xdiag.xsched_errors import left_for_context
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ def _asked(result: Result, calls: Collection[str]) -> bool:
     """Whether one of these calls was made in the use of the stream, and returned."""
     undone = {record.step for record in result.outcome.trace if record.state != "done"}
     return any(
-        step.phase == "use" and step.verb in calls and place not in undone
+        step.phase == "use"
+        and not {step.verb, *MAKES_CALLS.get(step.verb, ())}.isdisjoint(calls)
+        and place not in undone
         for place, step in enumerate(result.cell.steps)
     )
 

@@ -26,8 +26,16 @@ _EVENT = 3
 #: the CUDA HAL can do on every GPU (cuda_queue.h of level 1).
 _LEVEL = 1
 
+#: What stories call XSched's libraries.
+XSCHED_LIBRARIES = ("hal", "preempt", "shim")
 #: Consumers that pass on half a handle, so that every story fails in them, whatever it tells.
 CUTS_HANDLES = frozenset({"old-binding"})
+
+#: Calls of the driver that XSched makes on the stream which it is to make a queue of, before it
+#: returns; it ends the process at one that fails.  By the steps that have it make one, and by what
+#: these are called.  Source: platforms/hip/hal/src/hip_queue.cpp, the constructor.
+_MAKES = ("StreamGetFlags", "StreamSynchronize")
+MAKES_CALLS = dict.fromkeys(("HipQueueCreate", "HIPQueueCreate", "binding", "old_binding"), _MAKES)
 
 #: What a step can be besides a call and one of ``xdiag.model.ACTIONS``, with its meaning.
 XSCHED_ACTIONS = {
@@ -124,7 +132,7 @@ XSCHED_CONSUMERS: tuple[Consumer, ...] = (
     ),
     Consumer(
         id="old-binding",
-        title="XSched's Python binding before June 2026, given the handle as an int",
+        title="XSched's Python binding before June 2026, which cuts the handle to 32 bits",
         does="Calls xsched_hip.XSchedHIP.HIPQueueCreate, which declares no types: ctypes passes the"
         " low 32 bits on.",
         expand=_ON_HIP["old-binding"],

@@ -52,10 +52,16 @@ def _format(context: click.Context, parameter: click.Parameter, value: str | Non
     return value
 
 
+_CONSUMERS = (
+    "Only these consumers: driver, replay, torch, and, of XSched's own, hal, xqueue, binding and"
+    " old-binding."
+)
+
+
 @click.command("matrix")
 @click.option("--patterns", "-p", multiple=True, metavar="GLOB", help="Only these patterns.")
 @click.option("--fixes", "-f", multiple=True, metavar="GLOB", help="Only these fixes.")
-@click.option("--consumer", "-c", multiple=True, metavar="GLOB", help="Only these consumers.")
+@click.option("--consumer", "-c", multiple=True, metavar="GLOB", help=_CONSUMERS)
 @click.option(
     "--format",
     "form",

@@ -206,6 +206,7 @@ def pick(entries: Iterable[Entry], globs: Sequence[str], kind: str) -> list[Entr
 
 
 def _listing(plural: str, ids: list[str]) -> str:
-    if len(ids) < 4:
+    # Consumers have no command that lists them.
+    if len(ids) < 4 or plural == "consumers":
         return f"known: {', '.join(ids)}"
     return f"xdiag {'doctor --list-checks' if plural == 'checks' else plural} lists them"

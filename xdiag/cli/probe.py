@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     default="driver",
     show_default=True,
     metavar="CONSUMER",
-    help="What using the stream means: driver or replay; or hal, xqueue, binding or"
-    " old-binding, which call XSched's own libraries.",
+    help="What using the stream means: driver or replay; torch, which does its own work on it; or"
+    " hal, xqueue, binding or old-binding, which call XSched's own libraries.",
 )
 @click.option(
     "--emit",

@@ -91,7 +91,8 @@ class StoryTeller:
                     error="this call follows any handle, and the handle was refused before",
                 )
             return
-        self._report(Begin(step=index, actors=step.actors, call=self._shown(step)))
+        handle = self._handle(step)
+        self._report(Begin(step=index, actors=step.actors, call=self._shown(step), handle=handle))
         if step.runtime:
             self._call(index, step)
         else:
@@ -245,8 +246,11 @@ class StoryTeller:
 
     def _handle(self, step: Step) -> int | None:
         """The stream that a step passes, or that its capture or event belongs to."""
-        call = self._calls[step.verb]
-        place = call.stream_input
+        place: int | None = None
+        if step.runtime:
+            place = self._calls[step.verb].stream_input
+        elif step.verb in called.BINDINGS or called.takes_stream(step):
+            place = 0
         return None if place is None else self._value(step.args[place], step.actors[0])
 
     # ---- steps that are no driver calls ----

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: What GCC's terminate handler puts before the exception's own text; a stack may come after it.
 _THROWN = "what():"
+#: What XSched says when nothing is wrong.
+_CHATTER = "[XSCHED INFO"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Telling:
     def finished(self) -> bool:
         """True if the child came to an end of its own story."""
         return any(isinstance(m, (Finished, CannotTell)) for m in self.messages)
+
+    def given_up(self) -> str:
+        """Why the child gave up its story in the middle of a step, empty if it did not."""
+        return next((m.reason for m in self.messages if isinstance(m, CannotTell)), "")
 
     def died(self) -> int | None:
         """Wait status of the process that ended in the middle of its story, None if none did.
@@ -93,6 +99,7 @@ def _trace(cell: Cell, tellings: Sequence[Telling], platform: str) -> tuple[Step
                 fresh[message.record.step, message.record.actor] = message.record
         if in_flight is not None:
             step = cell.steps[in_flight.step]
+            given_up = telling.given_up()
             for actor in step.actors:
                 fresh.setdefault(
                     (in_flight.step, actor),
@@ -100,11 +107,12 @@ def _trace(cell: Cell, tellings: Sequence[Telling], platform: str) -> tuple[Step
                         step=in_flight.step,
                         actor=actor,
                         call=in_flight.call,
-                        state="unfinished",
-                        failed=True,
+                        state="skipped" if given_up else "unfinished",
+                        failed=not given_up,
                         phase=step.phase,
                         runtime=step.runtime,
-                        error=_how_it_ended(telling),
+                        handle=in_flight.handle,
+                        error=given_up or _how_it_ended(telling),
                     ),
                 )
         records.update(fresh)
@@ -244,6 +252,7 @@ def _said_by_xsched(
 def _last_words(output: str) -> str:
     """What a process said of its end: an exception that C++ ended it for, else its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(_CHATTER)]
     thrown = [line for line in lines if line.startswith(_THROWN)]
     return thrown[-1].removeprefix(_THROWN).strip() if thrown else lines[-1] if lines else ""
 

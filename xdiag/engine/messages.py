@@ -104,6 +104,8 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     step: int
     actors: tuple[str, ...]
     call: str
+    #: The stream that it is given, where it is given one.
+    handle: int | None = None
 
 
 class Seen(msgspec.Struct, frozen=True, tag="seen"):

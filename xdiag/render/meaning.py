@@ -19,6 +19,7 @@ from xdiag.render.header import STANDS_IN
 from xdiag.render.labels import label
 from xdiag.render.matrix import fix_title
 from xdiag.render.text import count, printable
+from xdiag.xsched_consumers import CUTS_HANDLES, MAKES_CALLS, XSCHED_LIBRARIES
 
 if TYPE_CHECKING:
     from xdiag.model import Result, StepRecord, Target
@@ -93,7 +94,13 @@ def _handle_was_checked(result: Result, target: Target) -> bool:
         for record in result.outcome.trace
         if record.phase == "use" and record.state == "done" and record.handle is not None
     ]
-    return not passed or any(record.call in checking for record in passed)
+    return not passed or any(not _made(record).isdisjoint(checking) for record in passed)
+
+
+def _made(record: StepRecord) -> set[str]:
+    """The driver calls that a record tells of: XSched's make some of their own."""
+    inner = MAKES_CALLS.get(record.call.rpartition(".")[2], ())
+    return {record.call, *(f"hip{call}" for call in inner)}
 
 
 # ---- an error ----
@@ -103,6 +110,8 @@ def _error(result: Result, target: Target) -> str:
     outcome = result.outcome
     record = seen.failing_record(result)
     phase = seen.failing_phase(result)
+    if record is not None and record.call == "equal" and not seen.contexts_differ(result):
+        return f"The two values that were to be one are not: {record.error}."
     if record is not None and record.call == "equal":
         return (
             f"XSched compares the two here and ends the process where they differ: {record.error}."
@@ -184,6 +193,7 @@ def _violent_end(result: Result, target: Target) -> str:
         if seen.refused(result):
             says = platforms.get(target.platform).says.get(outcome.code or 0, "")
             text += _knows(target) if target.platform == "hip" else f" {says}".rstrip()
+            text += _cut(result, record)
         return text
     refusal = seen.failing_record(result)
     if outcome.code is not None and refusal is not None:
@@ -194,6 +204,20 @@ def _violent_end(result: Result, target: Target) -> str:
         text += " HIP 7 follows a handle unchecked in most stream calls; whether it did so here,"
         return f"{text} the crash alone does not tell."
     return f"{text} That tells where it ended, not why."
+
+
+def _cut(result: Result, record: StepRecord) -> str:
+    """What was refused, where a binding had passed on half of a handle."""
+    if result.cell.consumer not in CUTS_HANDLES or record.handle is None:
+        return ""
+    half = record.handle & 0xFFFFFFFF
+    if half == record.handle:
+        return ""
+    return (
+        " This binding declares no argument types: of the handle"
+        f" {hex(record.handle)} it passes the low 32 bits on, {hex(half)}, and that is what was"
+        " refused."
+    )
 
 
 # ---- the pattern's question ----
@@ -213,7 +237,7 @@ def _answer(result: Result, target: Target) -> str:
     answer = ""
     if outcome.kind is OutcomeKind.OK and _handle_was_checked(result, target):
         answer = works
-    elif outcome.kind is OutcomeKind.ERROR and seen.refused(result):
+    elif outcome.kind is OutcomeKind.ERROR and (seen.refused(result) or seen.values_differ(result)):
         answer = refused
     return f"{pattern.question} Here: {f'{answer} ({seen_here})' if answer else seen_here}."
 
@@ -242,7 +266,9 @@ def _number_word(number: int) -> str:
 
 
 def _call(record: StepRecord, *, start: bool = True) -> str:
-    on = f" on runtime {record.runtime}" if record.runtime else ""
+    of_xsched = record.runtime in XSCHED_LIBRARIES
+    on = f" of XSched's {record.runtime}" if of_xsched else f" on runtime {record.runtime}"
+    on = on if record.runtime else ""
     kind = "call" if record.runtime else "step"
     return f"{'The' if start else 'the'} {kind} {record.call}{on}"
 
