@@ -126,6 +126,12 @@ def test_an_interrupted_one_keeps_what_is_finished(
         (["-o", "no/such/dir/x.json"], 3, "cannot write no/such/dir/x.json"),
         (["--device", "hip"], 3, "was built for CUDA; name an interpreter whose torch was"),
         (["-a", "xsched", "--xsched", "/missing"], 2, "--xsched /missing: no such directory"),
+        (["-a", ""], 2, "--arrangement '' names nothing: leave it out for all, or name some (s"),
+        (
+            ["--driver", ","],
+            2,
+            "--driver ',' names nothing: leave it out for all, or name some (pyth",
+        ),
     ],
 )
 def test_mistakes_are_one_line(
@@ -136,6 +142,25 @@ def test_mistakes_are_one_line(
     last = done.stderr.splitlines()[-1]
     assert last.startswith("xdiag: ") and message in last
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("missing", "no such directory; name the prefix that XSched was installed to"),
+        ("file", "it is no directory; name the prefix that XSched was installed to"),
+        ("empty", "neither it nor its lib directory has a libhal*.so that can be seen:"
+                  " it is no installation of XSched"),
+    ],
+)  # fmt: skip
+def test_a_wrong_xsched_is_one_line_before_anything_runs_on_a_cpu_too(
+    workload: Command, tmp_path: Path, named: str, message: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty" / "lib").mkdir(parents=True)
+    done = workload(*_QUICK, "-a", "xsched", "--xsched", named, build="cpu")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"xdiag: --xsched {named}: {message}\n"
 
 
 def test_a_python_without_torch_is_one_line(workload: Command) -> None:

@@ -191,10 +191,42 @@ def test_a_shim_without_its_link_is_skipped(
 def test_a_directory_without_xsched_is_a_mistake(
     measure: Callable[..., Measured], tmp_path: Path
 ) -> None:
-    with pytest.raises(Usage, match=r"no libpreempt.so with libhalcuda.so"):
+    with pytest.raises(Usage, match=r"it has no libhalcuda.so, and neither has its lib directory"):
         measure("xsched", xsched=tmp_path)
     with pytest.raises(Usage, match="no such directory"):
         measure("xsched", xsched=tmp_path / "missing")
+
+
+def test_one_for_another_platform_is_the_reason_of_the_skip(
+    measure: Callable[..., Measured], xsched: Path, tmp_path: Path
+) -> None:
+    for name in ("libpreempt.so", "libhalcuda.so"):
+        (tmp_path / name).symlink_to(xsched / "lib" / name)
+    done = measure("baseline", "xsched", build="hip", xsched=tmp_path)
+    assert [run.ending for run in done.runs] == ["ok"]
+    told = f"--xsched {tmp_path}: it has libhalcuda.so and no libhalhip.so: it was built for"
+    assert done.skips[0].reason == f"{told} another platform than HIP"
+    root = measure("xsched", build="hip", XSCHED_ROOT=str(tmp_path)).skips[0].reason
+    assert root.startswith(f"XSCHED_ROOT={tmp_path}: it has libhalcuda.so and no libhalhip.so")
+
+
+def test_one_without_its_queues_is_the_reason_of_the_skip(
+    measure: Callable[..., Measured], xsched: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "libhalcuda.so").symlink_to(xsched / "lib" / "libhalcuda.so")
+    (skip,) = measure("xsched", xsched=tmp_path).skips
+    assert skip.reason == f"{tmp_path} has no libpreempt.so, which makes the queues"
+
+
+def test_on_a_cpu_what_is_wrong_with_xsched_is_said_besides(
+    make_python: Callable[[str], Path], brief: Settings, xsched: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "libhalcuda.so").symlink_to(xsched / "lib" / "libhalcuda.so")
+    found = subject.find(str(make_python("hip")), "cpu", os.environ)
+    bench = Bench(found, brief, os.environ, xsched=str(tmp_path))
+    done = bench.measure([_BY_ID["xsched"]], _PYTHON, lambda *told: None)
+    assert done.skips[0].reason.startswith("a CPU has no streams; --xsched ")
+    assert done.skips[0].reason.endswith("built for another platform than HIP")
 
 
 def test_hips_runtime_is_unified_unless_told_not_to(

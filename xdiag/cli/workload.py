@@ -173,13 +173,14 @@ def _saved(path: str) -> Report:
 def _measured(line: str, asked: dict[str, Any]) -> Report:
     from xdiag import __version__
     from xdiag.model import SCHEMA_VERSION
-    from xdiag.workload import conclusions, subject
+    from xdiag.workload import conclusions, subject, xsched_files
     from xdiag.workload.model import Report
     from xdiag.workload.run import Bench
 
     drivers = _drivers(asked["drivers"])
     arrangements = _arrangements(asked["arrangements"])
     started = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    xsched_files.check(asked["xsched"])
     found = subject.find(asked["python"], asked["device"], os.environ)
     settings = _settings(asked, found)
     _say(f"torch {found.torch} on {found.device_name}")
@@ -210,7 +211,7 @@ def _arrangements(globs: Sequence[str]) -> list[Arrangement]:
     from xdiag.workload.arrangements import ARRANGEMENTS
 
     known = [each.id for each in ARRANGEMENTS]
-    wanted = _parts(globs)
+    wanted = _parts(globs, "--arrangement", known)
     for glob in wanted:
         if not fnmatch.filter(known, glob):
             near = near_matches(glob, known)
@@ -222,8 +223,16 @@ def _arrangements(globs: Sequence[str]) -> list[Arrangement]:
     ]
 
 
-def _parts(names: Sequence[str]) -> list[str]:
-    return [part.strip() for name in names for part in name.split(",") if part.strip()]
+def _parts(names: Sequence[str], option: str, known: Sequence[str]) -> list[str]:
+    """What an option names; raises Usage where it is given and names nothing."""
+    found = []
+    for name in names:
+        parts = [part.strip() for part in name.split(",") if part.strip()]
+        if not parts:
+            raise Usage(f"{option} {name!r} names nothing: leave it out for all, or name some"
+                        f" ({', '.join(known)})")  # fmt: skip
+        found += parts
+    return found
 
 
 def _drivers(names: Sequence[str]) -> list[Driver]:
@@ -232,7 +241,7 @@ def _drivers(names: Sequence[str]) -> list[Driver]:
 
     known = [driver.id for driver in DRIVERS]
     groups = {"all": known, "both": ["python", "cpp"]}
-    wanted = _parts(names)
+    wanted = _parts(names, "--driver", [*known, *groups])
     for name in wanted:
         if name not in known and name not in groups:
             listed = [*known, *groups]

@@ -14,7 +14,7 @@ from xdiag.engine.messages import XSchedFiles
 from xdiag.errors import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _HERE = Root("/")
 #: The variable that names an installation's prefix.
@@ -32,7 +32,9 @@ _NEEDS = {
 }
 
 
-def choose(named: str | None, platform: str = "hip") -> XSchedFiles | None:
+def choose(
+    named: str | None, platform: str = "hip", environ: Mapping[str, str] = os.environ
+) -> XSchedFiles | None:
     """The installation in the directory ``named``, else XSCHED_ROOT's, else the first found.
 
     A directory is one's prefix or has its libraries.  None where there is none and nobody named
@@ -42,12 +44,12 @@ def choose(named: str | None, platform: str = "hip") -> XSchedFiles | None:
     """
     if named is not None:
         return _in(named, f"--xsched {named}", platform)
-    if root := os.environ.get(_ROOT):
+    if root := environ.get(_ROOT):
         try:
             return _in(root, f"{_ROOT}={root}", platform)
         except Usage as error:
             return XSchedFiles(platform=platform, missing=str(error))
-    found = installations(_HERE, os.environ, platform=platform)
+    found = installations(_HERE, environ, platform=platform)
     for each in found:
         if platforms.get(platform).xsched.hal in each.libraries:
             return _files(each.folder, platform)

@@ -137,7 +137,7 @@ class Bench:
     def _arranged(self, arrangement: Arrangement) -> tuple[list[str], dict[str, str]]:
         """Arguments and variables of an arrangement; raises Unavailable, Usage."""
         if arrangement.needs_gpu and self.subject.device == "cpu":
-            raise Unavailable("a CPU has no streams")
+            raise Unavailable("; ".join(["a CPU has no streams", *self._besides(arrangement)]))
         arguments = [
             "--workers", ",".join(arrangement.workers),
             "--priorities", str(int(arrangement.priorities)),
@@ -153,6 +153,14 @@ class Bench:
             "--preempt", files.preempt, "--hal", files.hal, "--create", files.create,
         ]  # fmt: skip
         return arguments, changed
+
+    def _besides(self, arrangement: Arrangement) -> Iterator[str]:
+        """What would be in the way of XSched with a GPU, too: said of one that was named."""
+        if self._xsched and arrangement.queues and self.subject.build != "cpu":
+            try:
+                xsched_files.find(self._xsched, self.subject, self._environ)
+            except Unavailable as error:
+                yield str(error)
 
     def _rounds(
         self,

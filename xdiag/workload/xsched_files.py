@@ -14,16 +14,19 @@ from xdiag import platforms
 from xdiag.discover import torch as torch_on_disk
 from xdiag.discover.names import HIP, family_of
 from xdiag.discover.root import Root
-from xdiag.discover.xsched import HIP_LIB, PREEMPT
+from xdiag.discover.xsched import HIP_LIB, PREEMPT, is_hal
 from xdiag.errors import Usage
 from xdiag.model import Record
+from xdiag.runtimes import xsched as installation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from xdiag.engine.messages import XSchedFiles as Installed
     from xdiag.workload.arrangements import Arrangement
     from xdiag.workload.model import Subject
 
+_NOT_NAMED = "no XSched: name its installation with --xsched DIR or XSCHED_ROOT"
 #: The name by which CUDA's runtime opens the driver.
 _CUDA_DRIVER = "libcuda.so.1"
 
@@ -44,36 +47,52 @@ class XSchedFiles(Record, frozen=True):
     shim: str = ""
 
 
+def check(told: str | None) -> None:
+    """Raise Usage where --xsched names no installation for any platform: before anything is run."""
+    if told is None:
+        return
+    folder = os.path.abspath(told)
+    if not os.path.isdir(folder):
+        what = "it is no directory" if os.path.exists(folder) else "no such directory"
+        raise Usage(f"--xsched {told}: {what}; name the prefix that XSched was installed to")
+    here = Root("/")
+    if not any(map(is_hal, (*here.names(os.path.join(folder, "lib")), *here.names(folder)))):
+        raise Usage(
+            f"--xsched {told}: neither it nor its lib directory has a libhal*.so that can be seen:"
+            " it is no installation of XSched"
+        )
+
+
 def find(told: str | None, subject: Subject, environ: Mapping[str, str]) -> XSchedFiles:
     """XSched for this torch, from --xsched, else XSCHED_ROOT.
 
-    Raises Usage where the user named a directory without it, Unavailable where nobody named one.
+    Raises Usage where --xsched names a directory without it; Unavailable where nobody named one, it
+    was built for another platform, or its libraries cannot be used here.
     """
-    prefix = told or environ.get("XSCHED_ROOT", "")
-    if not prefix:
-        raise Unavailable("no XSched: name its installation with --xsched DIR or XSCHED_ROOT")
-    by = f"--xsched {told}" if told else f"XSCHED_ROOT={prefix}"
-    if not os.path.isdir(prefix):
-        raise Usage(f"{by}: no such directory")
+    if not told and not environ.get("XSCHED_ROOT"):
+        raise Unavailable(_NOT_NAMED)
     if subject.build == "cpu":
         raise Unavailable(f"torch {subject.torch} was built for CPUs only: it has no streams")
     its = platforms.get(subject.build).xsched
-    names = (PREEMPT, its.hal)
-    folders = [os.path.abspath(each) for each in (os.path.join(prefix, "lib"), prefix)]
-    for folder in folders:
-        paths = [os.path.join(folder, name) for name in names]
-        if all(map(os.path.isfile, paths)):
-            break
-    else:
-        raise Usage(f"{by}: there is no {' with '.join(names)} in {' or '.join(folders)}")
-    shim = os.path.join(folder, its.shim)
+    files = installation.choose(told or None, subject.build, environ)
+    if files is None:
+        raise Unavailable(_NOT_NAMED)
+    if problem := _unusable(files):
+        raise Unavailable(problem)
+    folder = os.path.dirname(files.hal)
     return XSchedFiles(
-        folder=folder,
-        preempt=paths[0],
-        hal=paths[1],
-        create=its.create,
-        shim=shim if os.path.isfile(shim) else "",
+        folder=folder, preempt=files.preempt, hal=files.hal, create=its.create, shim=files.shim
     )
+
+
+def _unusable(files: Installed) -> str:
+    """Why an installation makes no queues for this torch, in one line; empty where it does."""
+    if files.missing:
+        # What is left off names an option that other commands have; here torch decides.
+        return files.missing.partition(" (--platform")[0]
+    if not files.preempt:
+        return f"{os.path.dirname(files.hal)} has no {PREEMPT}, which makes the queues"
+    return ""
 
 
 def settings(
