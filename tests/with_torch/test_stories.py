@@ -21,6 +21,7 @@ from xdiag.fixes import FIXES
 from xdiag.model import OutcomeKind
 from xdiag.patterns import PATTERNS
 from xdiag.render.labels import label
+from xdiag.render.meaning import meaning
 from xdiag.torch_patterns import TORCH_PATTERNS
 
 if TYPE_CHECKING:
@@ -122,6 +123,15 @@ def test_the_runtime_is_the_one_that_torch_brings(
         identity = told["torch-pool"][consumer].outcome.runtimes["T"]
         assert identity.inode == bundled.st_ino
         assert identity.inode != os.stat(real_target.runtime).st_ino
+
+
+def test_what_two_streams_are_told_that_were_to_be_one(
+    told: dict[str, dict[str, Result]], real_target: Target
+) -> None:
+    lines = meaning(told["torch-current-elsewhere"]["driver"], real_target)
+    assert lines[0].startswith("The two values that were to be one are not: c is 0x0, s is 0x")
+    assert "Here: no, it has the default stream (differ)." in lines[1]
+    assert not any("XSched" in line or "context" in line for line in lines)
 
 
 def test_the_pool_comes_round_to_the_same_stream(told: dict[str, dict[str, Result]]) -> None:

@@ -153,3 +153,39 @@ def test_a_binding_that_cuts_handles_says_nothing_of_a_hypothesis(run_with_hal: 
     with_it = weigh([refused, works, cut], HYPOTHESES, PATTERNS)
     assert with_it == weigh([refused, works], HYPOTHESES, PATTERNS)
     assert any(verdict.evidence for verdict in with_it)
+
+
+def test_a_story_that_was_given_up_has_not_hung(fake_target: Target, fake_paths: Paths) -> None:
+    trace = run_cells(fake_target, fake_paths, None, _WORKS)[_WORKS].outcome.trace
+    (given_up,) = [record for record in trace if record.state == "skipped"]
+    assert given_up.call == "xsched"
+    assert "XSched was not found" in given_up.error
+    assert not any(record.failed or record.state == "unfinished" for record in trace)
+
+
+def test_a_queue_that_is_made_shows_that_the_handle_was_known(
+    run_with_hal: Run, fake_target: Target
+) -> None:
+    # Of a version whose hipStreamGetFlags looks.
+    target = msgspec.structs.replace(fake_target, version="5.2.0")
+    lines = meaning(run_with_hal(ids=[_WORKS])[_WORKS], target)
+    assert lines[0] == "The use made 3 calls and none of them failed."
+    assert "Here: yes (ok)." in lines[1]
+
+
+def test_what_a_binding_has_cut_is_told(run_with_hal: Run, fake_target: Target) -> None:
+    refused = run_with_hal(ids=[_TWO])[_TWO]
+    (handle,) = {record.handle for record in refused.outcome.trace if record.state == "unfinished"}
+    assert handle is not None
+    # The fake's handles lie low: one that does not is put in its place.
+    high = 0x7F0000000000 | handle
+    trace = tuple(
+        msgspec.structs.replace(record, handle=high) if record.handle == handle else record
+        for record in refused.outcome.trace
+    )
+    cell = msgspec.structs.replace(refused.cell, consumer="old-binding")
+    outcome = msgspec.structs.replace(refused.outcome, trace=trace)
+    cut = msgspec.structs.replace(refused, cell=cell, outcome=outcome)
+    told = f"of the handle {hex(high)} it passes the low 32 bits on, {hex(high & 0xFFFFFFFF)}"
+    assert told in meaning(cut, fake_target)[0]
+    assert "low 32 bits" not in meaning(refused, fake_target)[0]
