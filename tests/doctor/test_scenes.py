@@ -205,6 +205,48 @@ def test_an_xsched_root_that_leads_nowhere_is_told(image: Image) -> None:
     assert told.status is Status.PASS
 
 
+@pytest.mark.parametrize("prefix", ["srv/xs/lib", "srv/xs"])
+def test_an_xsched_root_may_have_the_libraries_directly(image: Image, prefix: str) -> None:
+    image.library(f"{prefix}/libpreempt.so")
+    image.library(f"{prefix}/libhalhip.so")
+    told = _findings(image.patient(XSCHED_ROOT=f"/{prefix}"))["xsched.libraries"]
+    assert told.status is Status.PASS
+    assert told.evidence == (f"/{prefix}: libhalhip.so, libpreempt.so",)
+
+
+def test_a_mixed_pair_directly_in_the_root_is_the_same_fault(image: Image) -> None:
+    for name, line in (("libhalhip.so", "[XSCHED %s @ T"), ("libpreempt.so", "[%s @ T")):
+        source = f'const char *line(void) {{ return "{line} %d] text"; }}'
+        compile_library(image.folder / "srv/xs" / name, source)
+    told = _findings(image.patient(XSCHED_ROOT="/srv/xs"))["xsched.libraries"]
+    assert told.status is Status.FAIL and told.summary.endswith("are of two versions")
+
+
+def test_a_root_without_any_of_its_libraries_is_told(image: Image) -> None:
+    image.write("srv/xs/lib/other.so", "")
+    told = _findings(image.patient(XSCHED_ROOT="/srv/xs"))["xsched.libraries"]
+    assert told.status is Status.WARN
+    assert "none of its libraries is in /srv/xs/lib or /srv/xs" in told.evidence
+
+
+def test_a_hal_without_the_library_that_it_needs_is_a_fault(image: Image) -> None:
+    image.library("srv/xs/lib/libhalhip.so")
+    told = _findings(image.patient(XSCHED_ROOT="/srv/xs"))["xsched.libraries"]
+    assert told.status is Status.FAIL
+    assert "needs libpreempt.so, which is not to be found" in told.summary
+    image.library("elsewhere/libpreempt.so")
+    told = _findings(image.patient(XSCHED_ROOT="/srv/xs", LD_LIBRARY_PATH="/elsewhere"))
+    assert told["xsched.libraries"].status is Status.WARN
+    assert "; /elsewhere has one, which may be of another" in _text(told["xsched.libraries"])
+
+
+@pytest.mark.parametrize("name", ["libpreempt.so", "libshimhip.so"])
+def test_an_installation_without_its_hal_is_not_whole(image: Image, name: str) -> None:
+    image.library(f"opt/xsched/lib/{name}")
+    told = _findings(image.patient())["xsched.libraries"]
+    assert told.status is Status.WARN and "there is no libhalhip.so" in told.summary
+
+
 def test_an_image_without_anything(image: Image) -> None:
     found = _findings(image.patient())
     assert found["runtimes.found"].status is Status.WARN

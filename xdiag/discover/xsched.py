@@ -121,7 +121,7 @@ def find(
     found = bindings(search_path, root)
     beside = [os.path.join(folder, "lib") for each in found for folder in _prefixes(each)]
     return XSched(
-        installations=installations(root, environ, beside),
+        installations=installations(root, environ, beside, cwd=cwd),
         bindings=found,
         choice=chosen_runtime(root, environ, cwd),
     )
@@ -141,15 +141,18 @@ def _prefixes(binding: Binding) -> Iterable[str]:
 
 
 def installations(
-    root: Root, environ: Mapping[str, str], also: Iterable[str] = (), platform: str = "hip"
+    root: Root,
+    environ: Mapping[str, str],
+    also: Iterable[str] = (),
+    platform: str = "hip",
+    cwd: str = "/",
 ) -> tuple[Installation, ...]:
     """Directories with any of XSched's libraries for a platform.
 
     Looked at: XSCHED_ROOT, LD_LIBRARY_PATH, the usual prefixes, and the directories ``also``.
     """
     its = platforms.get(platform).xsched
-    prefixes = [environ.get("XSCHED_ROOT", ""), *_PREFIXES]
-    folders = [os.path.join(prefix, "lib") for prefix in prefixes if prefix]
+    folders = [*named_places(environ, cwd), *(os.path.join(prefix, "lib") for prefix in _PREFIXES)]
     folders += environ.get("LD_LIBRARY_PATH", "").replace(";", ":").split(":")
     found: dict[str, Installation] = {}
     for folder in dict.fromkeys([*folders, *also]):
@@ -177,6 +180,18 @@ def installations(
             ),
         )
     return tuple(found.values())
+
+
+def named_places(environ: Mapping[str, str], cwd: str = "/") -> tuple[str, ...]:
+    """Where the libraries may be of the installation that XSCHED_ROOT names; none unless it does.
+
+    It may be a prefix, or the directory itself that has them.
+    """
+    named = environ.get("XSCHED_ROOT", "")
+    if not named:
+        return ()
+    folder = os.path.normpath(os.path.join(cwd, named))
+    return os.path.join(folder, "lib"), folder
 
 
 def bindings(search_path: Sequence[str], root: Root) -> tuple[Binding, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from xdiag.discover import xsched
+from xdiag.discover import elf, xsched
 from xdiag.doctor import bindings
 from xdiag.doctor.check import Check
 from xdiag.findings import failed, passed, skipped, warned
@@ -22,6 +23,7 @@ _NEWER = "or use the binding of June 2026 or later (xsched.hip)"
 #: The modules that bindings are, by their kinds; imports of them that are shown.
 _MODULES = {"current": bindings.CURRENT, "old": bindings.OLD}
 _MOST_SHOWN = 4
+_ANEW = "build or install XSched for HIP anew (make hip): both libraries lie in its lib directory"
 _ABSENT = "XSched is not here (set XSCHED_ROOT to its prefix if it is in an unusual place)"
 
 
@@ -33,6 +35,15 @@ def _libraries(patient: Patient) -> Finding:
         return warned(
             "XSCHED_ROOT leads to no directory",
             f"XSCHED_ROOT={told}",
+            *evidence,
+            remedy=("set XSCHED_ROOT to the prefix that XSched was installed to, or unset it",),
+        )
+    places = xsched.named_places(patient.environ, patient.cwd)
+    if told and not any(each.folder in places for each in found):
+        return warned(
+            "XSCHED_ROOT leads to no installation of XSched",
+            f"XSCHED_ROOT={told}",
+            f"none of its libraries is in {' or '.join(places)}",
             *evidence,
             remedy=("set XSCHED_ROOT to the prefix that XSched was installed to, or unset it",),
         )
@@ -65,13 +76,52 @@ def _libraries(patient: Patient) -> Finding:
             *mixed,
             remedy=("install XSched anew, into an empty directory",),
         )
-    if sum(xsched.HAL in each.libraries for each in found) > 1:
+    whole = [each for each in found if xsched.HAL in each.libraries]
+    if not whole:
+        return warned(
+            f"XSched is not whole: there is no {xsched.HAL}",
+            *evidence,
+            remedy=(_ANEW,),
+        )
+    if halves := [each.folder for each in whole if xsched.PREEMPT not in each.libraries]:
+        return _half(halves, evidence, patient)
+    if len(whole) > 1:
         return warned(
             "XSched is here more than once",
             *evidence,
             remedy=("leave one of them on LD_LIBRARY_PATH",),
         )
     return passed("XSched's libraries are here", *evidence)
+
+
+def _half(folders: Sequence[str], evidence: Sequence[str], patient: Patient) -> Finding:
+    """A HAL without the library that it needs beside it: it gets another one's, or cannot start."""
+    others = {folder: _elsewhere(folder, patient) for folder in folders}
+    missing = [folder for folder, other in others.items() if not other]
+    told = [
+        f"{xsched.HAL} in {folder} needs {xsched.PREEMPT}, which is not there"
+        + (f"; {other} has one, which may be of another version" if other else "")
+        for folder, other in others.items()
+    ]
+    report = failed if missing else warned
+    how = "not to be found" if missing else "not beside it"
+    return report(
+        f"XSched is not whole: {xsched.HAL} needs {xsched.PREEMPT}, which is {how}",
+        *evidence,
+        *told,
+        remedy=(_ANEW,),
+    )
+
+
+def _elsewhere(folder: str, patient: Patient) -> str:
+    """A directory besides ``folder`` from which its HAL may be given PREEMPT; empty for none."""
+    root = patient.root
+    places = _entries(patient.environ.get("LD_LIBRARY_PATH", ""))
+    with contextlib.suppress(elf.BadElf):
+        read = elf.read(os.path.join(folder, xsched.HAL), root)
+        places += _entries((read.runpath or read.rpath).replace("$ORIGIN", folder))
+    places += [each.folder for each in patient.xsched.installations]
+    return next((each for each in places if root.is_file(f"{each}/{xsched.PREEMPT}")), "")
 
 
 def _shim(patient: Patient) -> Finding:
