@@ -135,3 +135,10 @@ def test_data_is_plain_and_versioned():
     (bind,) = fixes["fixes"]
     assert bind["would_confirm"] == ["two-runtimes"]
     assert "second-runtime" in bind["applies_to"] and "same-thread" not in bind["applies_to"]
+
+
+def test_the_table_says_which_stories_are_told_on_one_platform_only():
+    told = " ".join(catalogue.patterns(PATTERNS, width=400).split())
+    assert "no context is current when the stream is used (CUDA only)" in told
+    only = [pattern.id for pattern in PATTERNS if pattern.platforms == ("cuda",)]
+    assert told.count("(CUDA only)") == len(only) == 3

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from xdiag import platforms
 from xdiag.consumers import CONSUMERS
 from xdiag.engine.plan import plan, story_of
 from xdiag.fixes import FIXES
@@ -280,8 +281,14 @@ def patterns_table(chosen: Sequence[Pattern] = PATTERNS) -> Table:
     """The patterns, one line or two each."""
     return _table(
         ("pattern", "story", "question"),
-        [(pattern.id, pattern.title, pattern.question) for pattern in chosen],
+        [(each.id, f"{each.title}{_where_only(each)}", each.question) for each in chosen],
     )
+
+
+def _where_only(pattern: Pattern) -> str:
+    """On which platform alone a story is told, if there is but one."""
+    told_on = [platforms.get(name).title for name in pattern.platforms]
+    return f" ({told_on[0]} only)" if len(told_on) == 1 else ""
 
 
 def fixes_table(chosen: Sequence[Fix] = FIXES) -> Table:
