@@ -46,11 +46,28 @@ def test_the_matrix_has_its_consumers_where_it_is(xdiag: Xdiag, installed: Path)
 def test_fix_tries_repairs_with_the_library(xdiag: Xdiag, installed: Path) -> None:
     done = xdiag("fix", "--cause", "two-runtimes", "-p", "second-runtime", "--xsched",
                  str(installed), "--json")  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    pairs = [pair for trial in json.loads(done.stdout)["trials"] for pair in trial["pairs"]]
+    told = json.loads(done.stdout)
+    # Nothing is wrong where nothing was found: what fails was made to, for --cause.
+    assert done.returncode == bool(told["causes"]), done.stderr
+    assert told["because"].startswith("nothing is wrong here; ") is not bool(told["causes"])
+    trials = {trial["repair"]: trial for trial in told["trials"]}
+    assert trials["xsched-hip-lib"]["pairs"] and "pairs" not in trials["triton-libhip"]
+    assert trials["triton-libhip"]["skipped"].startswith("only Triton reads what it sets, and XSc")
+    pairs = [pair for trial in trials.values() for pair in trial.get("pairs", ())]
     assert pairs and {pair["before"]["cell"]["consumer"] for pair in pairs} == {"hal"}
     assert {pair["before"]["outcome"]["kind"] for pair in pairs} == {"exit"}
     assert "ok" in {pair["after"]["outcome"]["kind"] for pair in pairs}
+
+
+def test_a_repair_that_xsched_takes_no_notice_of_is_not_tried_on_it(
+    xdiag: Xdiag, installed: Path
+) -> None:
+    asked = ("fix", "--cause", "two-runtimes", "-p", "second-runtime", "-r", "triton-libhip")
+    done = xdiag(*asked, "--xsched", str(installed))
+    assert done.returncode == 2
+    assert "triton-libhip sets what only Triton reads" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "repaired 1 of the 1" in xdiag(*asked).stdout
 
 
 def test_a_directory_without_it_is_wrong_use(xdiag: Xdiag, tmp_path: Path) -> None:

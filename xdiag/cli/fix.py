@@ -87,8 +87,8 @@ def command(
     of its own: every call of the driver uses the stream there or, with --xsched, XSched's HAL.
     COMMAND itself is not started (xdiag run does that, under the chosen repair).
 
-    Exits with 0 if nothing is wrong, 1 if a fault was found, repaired or not, 3 if it could not be
-    put to the test.
+    Exits with 0 if nothing is wrong here (whatever --cause makes fail in a cell), 1 if a fault was
+    found, repaired or not, 3 if it could not be put to the test.
     """
     from xdiag.doctor.admission import admit
     from xdiag.render import repairs as rendering
@@ -138,7 +138,10 @@ def command(
         output.write(rendering.document(trials), path)
     else:
         output.show(lambda console: rendering.show(trials, console), path)
-    return COULD_NOT_RUN if trials.target is None else FAULT_FOUND
+    if trials.target is None:
+        return COULD_NOT_RUN
+    # What was made to fail for --cause is no fault of what is here.
+    return FAULT_FOUND if trials.causes else NOTHING_WRONG
 
 
 def _print_lines(place: str, names: tuple[str, ...], situation: Situation, path: str | None) -> int:

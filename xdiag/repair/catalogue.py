@@ -98,6 +98,7 @@ REPAIRS: tuple[Repair, ...] = (
         risks="none known; the path has to be changed when the framework is updated",
         fix="bind-loaded-runtime",
         change=_xsched_hip_lib,
+        reader=telling.XSCHED,
     ),
     Repair(
         id="triton-libhip",
@@ -108,6 +109,7 @@ REPAIRS: tuple[Repair, ...] = (
         risks="none known; the path has to be changed when the framework is updated",
         fix="bind-loaded-runtime",
         change=_triton_libhip,
+        reader="Triton",
     ),
     Repair(
         id="path-order",

@@ -182,3 +182,5 @@ class Repair:
     #: The fix (xdiag/fixes.py) that is this repair in an experiment.
     fix: str
     change: Callable[[Situation], Change | NotApplicable]
+    #: The one package that takes notice of what it sets; empty where it reaches every program.
+    reader: str = ""

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from xdiag import __version__, session
 from xdiag.consumers import CONSUMERS
+from xdiag.doctor.forecast import XSCHED
 from xdiag.engine.plan import cell_id, plan
 from xdiag.errors import CannotRun, Usage, near_matches
 from xdiag.fixes import FIXES
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _AS_IT_IS = "none"
 #: What using the stream means in a trial: every call of the driver, or XSched's own.
 _CONSUMER, _XSCHED_CONSUMER = "driver", "hal"
+_FORCED = "nothing is wrong here; what fails was made to fail, for --cause"
 
 
 class Pair(Record, frozen=True):
@@ -147,12 +149,14 @@ def put_to_the_test(
     if not wanted:
         return None
     candidates = _candidates(situation, wanted, names, forced=bool(causes))
+    if xsched is not None:
+        candidates = _for_xsched(candidates, asked=bool(names))
     told = [pattern for cause in wanted for pattern in stories(cause, globs)]
     if not told:
         known = [pattern.id for cause in wanted for pattern in stories(cause)]
         hint = near_matches(globs[0], known) or f" (there are {', '.join(known)})"
         raise Usage(f"no pattern that fails by {' or '.join(wanted)} matches {globs[0]!r}{hint}")
-    choice = auto(situation) if situation.causes else Choice(because="nothing is wrong here")
+    choice = auto(situation) if situation.causes else Choice(because=_FORCED)
     ground = _ground([copy.path for copy in situation.copies], wanted, choose_target)
     target = ground.target
     if target is None:
@@ -256,6 +260,32 @@ def _candidates(
             change = Change()
         found.append((repair, change))
     return found
+
+
+def _for_xsched(
+    candidates: Sequence[tuple[Repair, Change | NotApplicable]], *, asked: bool
+) -> list[tuple[Repair, Change | NotApplicable]]:
+    """The same for cells in which XSched's own library opens the runtime.
+
+    A variable that another package reads does nothing there: its repair is not tried.  Raises Usage
+    where ``asked`` for such repairs and no other.
+    """
+    deaf = [each for each, _ in candidates if each.reader not in ("", XSCHED)]
+    if asked and len(deaf) == len(candidates):
+        only = ", ".join(f"{each.id} sets what only {each.reader} reads" for each in deaf)
+        raise Usage(f"{only}: XSched's library takes no notice of it; leave --xsched out")
+    return [
+        (
+            each,
+            NotApplicable(
+                reason=f"only {each.reader} reads what it sets, and XSched's own library opens the"
+                " runtime in these cells"
+            )
+            if each in deaf
+            else change,
+        )
+        for each, change in candidates
+    ]
 
 
 def _tried(
