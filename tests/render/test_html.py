@@ -122,7 +122,8 @@ def test_the_whole_matrix_keeps_to_three_megabytes(make):
         for r in make.full().results
         if r.outcome.kind.value != "n/a"
         # As it is where torch is not installed.
-        and not r.cell.pattern.startswith("torch-") and r.cell.consumer != "torch"
+        and not r.cell.pattern.startswith("torch-")
+        and r.cell.consumer != "torch"
     ]
     size = len(render(make.report(results), "html").encode())
     assert len(results) > 300 and size < 3_000_000
