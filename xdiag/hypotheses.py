@@ -10,6 +10,9 @@ from __future__ import annotations
 from xdiag import causes, platforms
 from xdiag.model import Hypothesis
 
+#: Ids of those that blame threads, for lists of what is expected.
+ABOUT_THREADS = "thread-bound python-threads unshareable"
+
 
 def of_cause(id: str, *repaired_by: str, repaired_as_one: bool = False) -> Hypothesis:
     """The hypothesis that a cause of the knowledge base is the cause."""

@@ -120,6 +120,14 @@ class Prediction(str, Enum):
     FAILS = "fails"
 
 
+def predictions(fails: str = "", works: str = "") -> dict[str, Prediction]:
+    """What hypotheses expect, by their ids: two lists of these, separated by spaces."""
+    return {
+        **dict.fromkeys(fails.split(), Prediction.FAILS),
+        **dict.fromkeys(works.split(), Prediction.WORKS),
+    }
+
+
 class Pattern(Record, frozen=True):
     """An ownership story: who makes the stream, what happens, who uses it."""
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import msgspec
 
 from xdiag import platforms
-from xdiag.model import Pattern, Prediction
+from xdiag.hypotheses import ABOUT_THREADS
+from xdiag.model import Pattern, predictions
 from xdiag.torch_patterns import TORCH_PATTERNS
 
 _OPEN = ("main: A = open(first, local)", "main: A.Init(0)")
@@ -26,17 +27,6 @@ _HIGH_STREAM = (
     "maker: s = A.StreamCreateWithFlags(0)",
     *_WORKER,
 )
-
-
-def _predicts(fails: str = "", works: str = "") -> dict[str, Prediction]:
-    """What hypotheses expect, from two lists of their ids."""
-    return {
-        **dict.fromkeys(fails.split(), Prediction.FAILS),
-        **dict.fromkeys(works.split(), Prediction.WORKS),
-    }
-
-
-_THREADS = "thread-bound python-threads unshareable"
 
 
 def _second(
@@ -62,7 +52,7 @@ def _second(
         question=question,
         setup=(*loaded, *_WORKER),
         use=("worker: use(B, s)",),
-        predicts=_predicts(fails=f"two-runtimes context-bound {_THREADS}"),
+        predicts=predictions(fails=f"two-runtimes context-bound {ABOUT_THREADS}"),
         environment=environment or {},
         note=note,
     )
@@ -80,8 +70,8 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=_STREAM,
         use=("main: use(A, s)",),
         sound=True,
-        predicts=_predicts(
-            works=f"context-bound {_THREADS} two-runtimes destroyed-stream device-reset"
+        predicts=predictions(
+            works=f"context-bound {ABOUT_THREADS} two-runtimes destroyed-stream device-reset"
             " truncated-handle fork"
         ),
         answers=("yes", ""),
@@ -94,8 +84,8 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_STREAM, *_WORKER),
         use=("worker: use(A, s)",),
         sound=True,
-        predicts=_predicts(
-            fails=f"context-bound {_THREADS}",
+        predicts=predictions(
+            fails=f"context-bound {ABOUT_THREADS}",
             works="two-runtimes destroyed-stream device-reset truncated-handle fork",
         ),
     ),
@@ -106,7 +96,7 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_OPEN, *_WORKER, "worker: s = A.StreamCreateWithFlags(0)"),
         use=("main: use(A, s)",),
         sound=True,
-        predicts=_predicts(fails=_THREADS, works="two-runtimes truncated-handle"),
+        predicts=predictions(fails=ABOUT_THREADS, works="two-runtimes truncated-handle"),
         answers=("", ""),
     ),
     Pattern(
@@ -116,7 +106,7 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_OPEN, *_WORKER, "worker: s = A.StreamCreateWithFlags(0)", "worker: end()"),
         use=("main: use(A, s)",),
         sound=True,
-        predicts=_predicts(fails=_THREADS, works="two-runtimes truncated-handle"),
+        predicts=predictions(fails=ABOUT_THREADS, works="two-runtimes truncated-handle"),
         note="Only per-thread streams (handle 2) die with their thread.",
     ),
     Pattern(
@@ -126,7 +116,7 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_STREAM, *_WORKER, "main: A.StreamSynchronize(s)"),
         use=("main & worker: use(A, s)",),
         sound=True,
-        predicts=_predicts(fails=_THREADS, works="two-runtimes truncated-handle"),
+        predicts=predictions(fails=ABOUT_THREADS, works="two-runtimes truncated-handle"),
     ),
     Pattern(
         id="destroyed-stream",
@@ -134,7 +124,7 @@ PATTERNS: tuple[Pattern, ...] = (
         question="What does the runtime say of a stream that its owner has destroyed?",
         setup=(*_STREAM, "main: A.StreamDestroy(s)"),
         use=("main: use(A, s)",),
-        predicts=_predicts(fails="destroyed-stream"),
+        predicts=predictions(fails="destroyed-stream"),
         answers=("", ""),
     ),
     Pattern(
@@ -143,7 +133,7 @@ PATTERNS: tuple[Pattern, ...] = (
         question="Does a stream survive a device reset?",
         setup=(*_STREAM, "main: A.DeviceReset()"),
         use=("main: use(A, s)",),
-        predicts=_predicts(fails="device-reset"),
+        predicts=predictions(fails="device-reset"),
         note="hipDeviceReset destroys the streams of the caller's current device, whoever made"
         " them.",
     ),
@@ -187,7 +177,7 @@ PATTERNS: tuple[Pattern, ...] = (
             "main: A.SetDevice(1)",
         ),
         use=("main: use(A, s)",),
-        predicts=_predicts(fails="context-bound"),
+        predicts=predictions(fails="context-bound"),
         answers=("no", "yes"),
         devices=2,
         note="The handle is accepted; hipEventRecord rejects an event of another device than the"
@@ -206,7 +196,7 @@ PATTERNS: tuple[Pattern, ...] = (
         ),
         use=("main: use(A, s)",),
         sound=True,
-        predicts=_predicts(fails="context-bound"),
+        predicts=predictions(fails="context-bound"),
         answers=("no", ""),
     ),
     Pattern(
@@ -260,7 +250,7 @@ PATTERNS: tuple[Pattern, ...] = (
             "main: B.CtxSetCurrent(c) ?",
         ),
         use=("main: use(B, s)",),
-        predicts=_predicts(fails="two-runtimes", works="context-bound"),
+        predicts=predictions(fails="two-runtimes", works="context-bound"),
         patience=2.0,
         note="hipCtxSetCurrent stores the pointer without looking at it, and so succeeds.",
     ),
@@ -328,7 +318,7 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_STREAM, "main: B = open(link, local)", *_WORKER),
         use=("worker: use(B, s)",),
         sound=True,
-        predicts=_predicts(fails=f"context-bound {_THREADS}", works="two-runtimes"),
+        predicts=predictions(fails=f"context-bound {ABOUT_THREADS}", works="two-runtimes"),
         answers=("", ""),
         note="The loader compares device and inode, so a symbolic link gives the first copy back.",
     ),
@@ -339,7 +329,7 @@ PATTERNS: tuple[Pattern, ...] = (
         setup=(*_STREAM, "main: B = open(soname, local)", *_WORKER),
         use=("worker: use(B, s)",),
         sound=True,
-        predicts=_predicts(fails=f"context-bound {_THREADS}", works="two-runtimes"),
+        predicts=predictions(fails=f"context-bound {ABOUT_THREADS}", works="two-runtimes"),
         environment=_COPY_FOUND_FIRST,
         note="What a library that is linked against the runtime does: its DT_NEEDED is the SONAME.",
     ),
@@ -349,7 +339,7 @@ PATTERNS: tuple[Pattern, ...] = (
         question="What becomes of a handle that passes through a C int?",
         setup=(*_HIGH_STREAM, "main: t = low32_signed(s)"),
         use=("worker: use(A, t)",),
-        predicts=_predicts(fails=f"truncated-handle context-bound {_THREADS}"),
+        predicts=predictions(fails=f"truncated-handle context-bound {ABOUT_THREADS}"),
         answers=("", ""),
         note="What ctypes does to a Python int when a function's argtypes are not declared."
         " Harmless for a handle below 2 GiB, as the main thread of a program that is no PIE may"
@@ -361,7 +351,7 @@ PATTERNS: tuple[Pattern, ...] = (
         question="What becomes of a handle that passes through an unsigned int?",
         setup=(*_HIGH_STREAM, "main: t = low32(s)"),
         use=("worker: use(A, t)",),
-        predicts=_predicts(fails=f"truncated-handle context-bound {_THREADS}"),
+        predicts=predictions(fails=f"truncated-handle context-bound {ABOUT_THREADS}"),
         answers=("", ""),
     ),
     Pattern(
@@ -386,7 +376,7 @@ PATTERNS: tuple[Pattern, ...] = (
         ),
         use=("child: use(A, s)",),
         sound=True,
-        predicts=_predicts(works="fork"),
+        predicts=predictions(works="fork"),
     ),
     Pattern(
         id="fork-after-init",
@@ -394,7 +384,7 @@ PATTERNS: tuple[Pattern, ...] = (
         question="Can a forked child use its parent's stream?",
         setup=(*_STREAM, "main: child = fork()"),
         use=("child: use(A, s)",),
-        predicts=_predicts(fails="fork"),
+        predicts=predictions(fails="fork"),
         patience=1.0,
         note="The child inherits the set of live streams, so that handle checks pass, but not the"
         " threads that complete the work.",

@@ -7,39 +7,26 @@ Which stream is current is each thread's own affair.
 
 from __future__ import annotations
 
-from xdiag.model import Pattern, Prediction
+from functools import partial
+
+from xdiag.hypotheses import ABOUT_THREADS
+from xdiag.model import Pattern, predictions
 from xdiag.torch_consumer import ENVIRONMENT
 
 _TORCH = ("main: T = torch()",)
 _POOL = (*_TORCH, "main: s = torch_stream(0)")
 _WORKER = ("main: worker = thread()",)
 _USE = ("worker: use(T, s)",)
-_THREADS = "thread-bound python-threads unshareable"
 #: How many streams torch makes at a time (kStreamsPerPool).
 _POOL_SIZE = 32
 
-
-def _predicts(fails: str = "", works: str = "") -> dict[str, Prediction]:
-    return {
-        **dict.fromkeys(fails.split(), Prediction.FAILS),
-        **dict.fromkeys(works.split(), Prediction.WORKS),
-    }
-
-
 #: Of a stream that one thread makes and another uses, with one runtime.
-_CROSSED = _predicts(f"context-bound {_THREADS}", "two-runtimes destroyed-stream device-reset")
+_CROSSED = predictions(
+    f"context-bound {ABOUT_THREADS}", "two-runtimes destroyed-stream device-reset"
+)
 
-
-def _pattern(
-    id: str,
-    title: str,
-    question: str,
-    setup: tuple[str, ...],
-    use: tuple[str, ...] = _USE,
-    **more: object,
-) -> Pattern:
-    fields = {"predicts": {}, "environment": ENVIRONMENT, **more}
-    return Pattern(id=id, title=title, question=question, setup=setup, use=use, **fields)  # type: ignore[arg-type]
+#: An entry: a worker thread uses the stream, and nobody expects anything, unless it says otherwise.
+_pattern = partial(Pattern, use=_USE, predicts={}, environment=ENVIRONMENT)
 
 
 TORCH_PATTERNS: tuple[Pattern, ...] = (
@@ -73,9 +60,9 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
             *_TORCH,
             "main: s = torch_stream(0)",
         ),
-        ("main: use(T, s)",),
+        use=("main: use(T, s)",),
         sound=True,
-        predicts=_predicts(_THREADS, "two-runtimes"),
+        predicts=predictions(ABOUT_THREADS, "two-runtimes"),
         note="The pool is lazy: whoever asks first makes all of its streams, so that the main"
         " thread's was made by the thread that is gone.",
     ),
@@ -84,7 +71,7 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
         f"{_POOL_SIZE} more streams are taken from the pool",
         f"Are {_POOL_SIZE + 1} streams of torch's as many streams?",
         (*_POOL, f"main: t = torch_stream(0) x{_POOL_SIZE}"),
-        ("main: equal(t, s)",),
+        use=("main: equal(t, s)",),
         answers=("no: the last is the first again", "yes"),
         note="Two users of torch's pool may have one stream and not know it; two queues of XSched"
         " that were made of them are one.",
@@ -94,7 +81,7 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
         "a stream from the pool of another device than the current one",
         "Does each device have a pool of its own?",
         (*_TORCH, "main: s = torch_stream(0, 1)", *_WORKER),
-        predicts=_predicts("context-bound"),
+        predicts=predictions("context-bound"),
         devices=2,
     ),
     _pattern(
@@ -116,7 +103,7 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
         "the main thread makes a stream current; a worker thread asks which one is",
         "Does a worker thread have the stream that the main thread made current?",
         (*_POOL, "main: torch_make_current(s)", *_WORKER, "worker: c = torch_current()"),
-        ("worker: equal(c, s)",),
+        use=("worker: equal(c, s)",),
         answers=("yes", "no, it has the default stream"),
         note="A thread that is to work on the same stream has to be given it.",
     ),
@@ -125,7 +112,7 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
         "torch's default stream, from a worker thread",
         "Is torch's default stream the NULL stream?",
         (*_TORCH, "main: s = torch_default()", "main: equal(s, NULL)", *_WORKER),
-        ("worker: use(T, NULL)",),
+        use=("worker: use(T, NULL)",),
         answers=("yes", ""),
         note="What current_stream().cuda_stream is until another one is made current: 0, which"
         " XSched takes for no stream.",
@@ -157,7 +144,7 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
         "Can the thread that runs backward functions use the stream?",
         (*_POOL, "main: worker = torch_autograd()"),
         sound=True,
-        predicts=_predicts("thread-bound unshareable context-bound", "two-runtimes"),
+        predicts=predictions("thread-bound unshareable context-bound", "two-runtimes"),
         note="A native thread of torch's, one for each device; it enters Python for functions that"
         " are written in it.",
     ),
@@ -166,7 +153,7 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
         "a stream of torch's pool, used in a worker process of a DataLoader",
         "Can a DataLoader's worker use a stream of its parent's?",
         (*_POOL, "main: worker = torch_dataloader()"),
-        predicts=_predicts("fork"),
+        predicts=predictions("fork"),
         patience=1.0,
         note="Workers are forked by default. torch does not start a second time in a forked"
         " process, and what its parent had started is of no use there.",
@@ -176,7 +163,7 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
         "a stream of torch's pool, used in a process that multiprocessing forked",
         "Can a forked child use its parent's stream, and torch in it?",
         (*_POOL, "main: worker = process(fork)"),
-        predicts=_predicts("fork"),
+        predicts=predictions("fork"),
         patience=1.0,
     ),
     _pattern(
@@ -190,7 +177,7 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
             "worker: s = torch_stream(0)",
         ),
         sound=True,
-        predicts=_predicts("", "fork two-runtimes"),
+        predicts=predictions("", "fork two-runtimes"),
         patience=60.0,
         note="The way out of fork: set_start_method('spawn').",
     ),
@@ -215,8 +202,8 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
         "a stream of torch's pool, used with a second copy of the runtime",
         "Does a second copy of the library know the streams of torch's?",
         (*_POOL, "main: B = open(copy, local)", "main: B.Init(0)", *_WORKER),
-        ("worker: use(B, s)",),
-        predicts=_predicts(f"two-runtimes context-bound {_THREADS}"),
+        use=("worker: use(B, s)",),
+        predicts=predictions(f"two-runtimes context-bound {ABOUT_THREADS}"),
         note="The case itself: torch's bundled runtime makes the stream, the one that XSched opens"
         " uses it.",
     ),
@@ -232,7 +219,7 @@ TORCH_PATTERNS: tuple[Pattern, ...] = (
             "main: s = torch_external(d)",
             *_WORKER,
         ),
-        predicts=_predicts(f"two-runtimes {_THREADS}"),
+        predicts=predictions(f"two-runtimes {ABOUT_THREADS}"),
         note="The case the other way round.",
     ),
 )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from xdiag import torch_consumer
-from xdiag.hypotheses import of_cause
-from xdiag.model import NotApplicable, Prediction, Step, Story, parse_step
+from xdiag.hypotheses import ABOUT_THREADS, of_cause
+from xdiag.model import NotApplicable, Step, Story, parse_step, predictions
 from xdiag.platforms import Platform, Startup, XSched
 from xdiag.using import Use, start_of_xscheds_queue
 from xdiag.xsched_consumers import uses as xscheds_uses
@@ -215,7 +215,6 @@ def _replay(step: Step) -> tuple[Step, ...] | NotApplicable:
 
 # ---- hypotheses ----------------------------------------------------------------------------------
 
-_THREADS = "thread-bound python-threads unshareable"
 _TWO = """second-runtime second-runtime-deepbind second-runtime-global second-namespace
     second-runtime-by-name library-loaded-first library-first-by-soname foreign-context"""
 #: Pattern -> hypotheses that say that it fails, and that it works.
@@ -223,12 +222,12 @@ _EXPECTED = {
     "same-thread": (
         "",
         "cuda-thread-context cuda-context destroyed-stream truncated-handle two-runtimes"
-        f" {_THREADS}",
+        f" {ABOUT_THREADS}",
     ),
-    "cross-thread": (f"cuda-thread-context {_THREADS}", ""),
-    "concurrent-use": (f"cuda-thread-context {_THREADS}", ""),
-    "create-in-worker": (_THREADS, "cuda-thread-context two-runtimes"),
-    "creator-exited": (_THREADS, "cuda-thread-context cuda-context two-runtimes"),
+    "cross-thread": (f"cuda-thread-context {ABOUT_THREADS}", ""),
+    "concurrent-use": (f"cuda-thread-context {ABOUT_THREADS}", ""),
+    "create-in-worker": (ABOUT_THREADS, "cuda-thread-context two-runtimes"),
+    "creator-exited": (ABOUT_THREADS, "cuda-thread-context cuda-context two-runtimes"),
     "null-stream": ("cuda-thread-context", ""),
     "per-thread-stream": ("cuda-thread-context", ""),
     "legacy-stream": ("cuda-thread-context", ""),
@@ -240,15 +239,15 @@ _EXPECTED = {
     "destroyed-stream": ("destroyed-stream", ""),
     "truncated-handle": ("truncated-handle", ""),
     "truncated-handle-zero": ("truncated-handle", ""),
-    "reopened-runtime": (_THREADS, "two-runtimes"),
-    "reopened-by-soname": (_THREADS, "two-runtimes"),
+    "reopened-runtime": (ABOUT_THREADS, "two-runtimes"),
+    "reopened-by-soname": (ABOUT_THREADS, "two-runtimes"),
     "fork-before-init": ("", "fork"),
     "fork-after-init": ("fork", ""),
     **dict.fromkeys(
         ("torch-pool", "torch-priority", "torch-current", "torch-thread-pool", "torch-external"),
-        (f"cuda-thread-context {_THREADS}", ""),
+        (f"cuda-thread-context {ABOUT_THREADS}", ""),
     ),
-    "torch-pool-filled": (_THREADS, "cuda-thread-context cuda-context two-runtimes"),
+    "torch-pool-filled": (ABOUT_THREADS, "cuda-thread-context cuda-context two-runtimes"),
     # Measured with torch 2.11: its thread has the device, and no context until it is used.
     "torch-autograd": ("cuda-thread-context thread-bound unshareable", ""),
     "torch-dataloader": ("fork", ""),
@@ -331,13 +330,7 @@ PLATFORM = Platform(
         of_cause("truncated-handle", "full-width-handle"),
         of_cause("fork"),
     ),
-    predicts={
-        pattern: {
-            **dict.fromkeys(fails.split(), Prediction.FAILS),
-            **dict.fromkeys(works.split(), Prediction.WORKS),
-        }
-        for pattern, (fails, works) in _EXPECTED.items()
-    },
+    predicts={pattern: predictions(fails, works) for pattern, (fails, works) in _EXPECTED.items()},
     unsound=UNPREPARED - _PREPARED_BY_TORCH,
     # It works where others fail for want of a context: it makes the device's current by itself.
     unweighed=frozenset({"torch"}),
