@@ -207,6 +207,9 @@ _plain = st.lists(st.sampled_from(TECHNICAL) | _words, min_size=1, max_size=30)
 
 @_FUZZ
 @given(_plain, st.sampled_from([" ", "\n", ", ", " | ", "\t"]))
+@example(
+    ["secret_handle", ":3:hip_stream.cpp:451 : 12 us: [pid:4711 tid:0x7f02] hipInit ( 0 )"], " "
+)
 def test_text_without_private_data_is_not_changed(pieces: list[str], between: str) -> None:
     text = between.join(pieces)
     assert _masked(text) == text

@@ -67,7 +67,8 @@ _HINTS = (
 #: A name and what joins it to its value: NAME=, "name": , --name value, "--name", "value".
 _NAMED = re.compile(
     r"(?P<dashes>-{0,2})(?P<name>[A-Za-z_][\w.-]{0,255})(?P<close>\\{0,3}[\"'])?"
-    r"(?P<join>\s{0,3}(?:=>|:=|[=:])\s{0,3}|\0|\\u0000|\\x00|,\s{0,60}(?=\\{0,3}[\"'])"
+    # Not the colon that a line of AMD's log begins with: `:3:hip_stream.cpp:451 : ...`.
+    r"(?P<join>\s{0,3}(?:=>|:=|[=:](?!\d:\w{1,60}\.[ch]pp:\d))\s{0,3}|\0|\\u0000|\\x00|,\s{0,60}(?=\\{0,3}[\"'])"
     r"|[ \t]{1,4}(?=\S)|\s{1,60}(?=\\{0,3}[\"']))"
 )
 _LONGEST_NAME = 256
